@@ -1,0 +1,34 @@
+"""Small helpers that the query modules share: inserts that tolerate a rival, and checks of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Session
+
+MAX_REQUEST_ID = 200
+BATCH = 500  # well under SQLite's limit on the parameters of one statement
+
+T = TypeVar("T")
+
+
+def insert_for(session: Session, row: type[DeclarativeBase]) -> Any:
+    """An INSERT of this engine that knows ON CONFLICT."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(row)
+    return sqlite.insert(row)
+
+
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items."""
+    every = list(items)
+    for start in range(0, len(every), size):
+        yield every[start : start + size]
+
+
+def check_request_id(request_id: str | None) -> None:
+    """Raise ValueError unless `request_id` is None or 1 to MAX_REQUEST_ID characters."""
+    if request_id is not None and not 0 < len(request_id) <= MAX_REQUEST_ID:
+        raise ValueError(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")

@@ -1,0 +1,291 @@
+"""Which sentences of these passages answer this question, and do they answer it at all?
+
+The selected sentences are already an answer: the material's own words, each with its place. A model may then phrase
+them (`tutor.turn`), and `grounding` holds it to them. Both decisions here are linear scores over a few features that
+can be read aloud; their weights stand in `calibration.json`, fitted by `python -m tests.bench evidence --fit` on the
+labelled course questions. Pure: vectors and passages come in, nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from retrieval.records import Passage, Sentence, Vectors
+from retrieval.words import content_stems, words
+
+MAX_SENTENCES = 4
+MIN_WORDS = 3
+MAX_LIST_ITEMS = 6
+SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
+
+SENTENCE_FEATURES = (
+    "cosine",
+    "terms",
+    "heading_terms",
+    "passage_cosine",
+    "passage_rank",
+    "defines",
+    "brevity",
+)
+COVERAGE_FEATURES = (
+    "best_cosine", "best_passage", "terms_in_best", "terms_in_passages", "terms_missing", "best_score",
+)  # fmt: skip
+
+_LEANS_BACK = re.compile(
+    r"^(?:it|its|this|that|these|those|they|their|he|she|both|such|the same|then|instead|however|therefore"
+    r"|so|but|and|also|for example|in other words|neither|here)\b",
+    re.IGNORECASE,
+)
+_DEFINITION_QUESTION = re.compile(
+    r"^\s*(?:so\s+)?(?:what(?:'s|’s| is| are| does|'re)|define|meaning of|who is)\b", re.IGNORECASE
+)
+_DEFINES = re.compile(
+    r"^(?:an?|the)?\s*([\w\s\-/()]{2,60}?)\s+(?:is|are|means|refers to)\s+(?:an?|the|when|how)?\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSentence:
+    """A sentence that answers (part of) the question, with the passage it stands in and its unit vector."""
+
+    sentence: Sentence
+    passage: Passage
+    score: float
+    vector: Vectors = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the material has to say on a question, in reading order.
+
+    `confidence` is the calibrated probability that the passages answer it; `covered` compares it with the threshold
+    chosen on the labelled questions. `sentences` may be filled even where the question is not covered.
+    """
+
+    question: str
+    sentences: tuple[EvidenceSentence, ...]
+    confidence: float
+    threshold: float
+    features: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def covered(self) -> bool:
+        return bool(self.sentences) and self.confidence >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sentence that could be an answer, by its place in a passage, with the features it is judged by."""
+
+    passage: Passage
+    index: int
+    features: Mapping[str, float]
+
+    @property
+    def sentence(self) -> Sentence:
+        return self.passage.sentences[self.index]
+
+    @property
+    def vector(self) -> Vectors:
+        return self.passage.sentence_vectors[self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModel:
+    """A logistic model: probability = 1 / (1 + exp(-(bias + weights · features)))."""
+
+    bias: float
+    weights: Mapping[str, float]
+
+    def probability(self, features: Mapping[str, float]) -> float:
+        z = self.bias + sum(weight * features[name] for name, weight in self.weights.items())
+        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, z))))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The fitted weights: `sentence` scores a sentence, `coverage` a question; see `calibration.json`."""
+
+    sentence: LinearModel
+    coverage: LinearModel
+    threshold: float
+    keep_ratio: float
+
+    @classmethod
+    def from_json(cls, data: Mapping) -> Calibration:
+        return cls(
+            sentence=LinearModel(**data["sentence"]),
+            coverage=LinearModel(**data["coverage"]),
+            threshold=data["threshold"],
+            keep_ratio=data["keep_ratio"],
+        )
+
+
+@lru_cache(maxsize=1)
+def shipped_calibration() -> Calibration:
+    """The calibration that ships with the package."""
+    return Calibration.from_json(json.loads(Path(__file__).with_name("calibration.json").read_text("utf-8")))
+
+
+def select_evidence(
+    question: str, query_vector: Vectors, passages: Sequence[Passage], calibration: Calibration | None = None
+) -> Evidence:
+    """Choose the sentences of `passages` that answer `question`, and judge whether they do.
+
+    `query_vector` has shape (d,) and length 1, from the embedder that made the passages' sentence vectors.
+    """
+    calibration = calibration or shipped_calibration()
+    found = candidates(question, query_vector, passages)
+    if not found:
+        return Evidence(question, (), 0.0, calibration.threshold)
+    scored = sorted(
+        ((calibration.sentence.probability(c.features), c) for c in found),
+        key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
+    )
+    features = coverage_features(question, scored, passages)
+    return Evidence(
+        question=question,
+        sentences=_in_reading_order(_choose(scored, calibration.keep_ratio)),
+        confidence=calibration.coverage.probability(features),
+        threshold=calibration.threshold,
+        features=features,
+    )
+
+
+def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]) -> list[Candidate]:
+    """Every sentence that could be an answer, with its features. Code, questions and fragments can't be."""
+    terms = set(content_stems(question))
+    weights = _rarity(terms, passages)
+    topic = content_stems(question) if _DEFINITION_QUESTION.search(question) else []
+    rows = []
+    for passage in passages:
+        if not passage.sentences:
+            continue
+        cosines = passage.sentence_vectors @ query_vector
+        heading = set(content_stems(_headings(passage)))
+        for index, sentence in enumerate(passage.sentences):
+            if not _could_answer(sentence):
+                continue
+            stems = set(content_stems(sentence.text))
+            features = {
+                "cosine": float(cosines[index]),
+                "terms": _share(terms & stems, weights),
+                "heading_terms": _share((terms & heading) - stems, weights),
+                "passage_cosine": passage.dense,
+                "passage_rank": 1.0 / passage.rank,
+                "defines": float(_defines(sentence.text, topic)),
+                "brevity": min(1.0, 8 / len(words(sentence.text))),
+            }
+            rows.append(Candidate(passage, index, features))
+    return rows
+
+
+def coverage_features(
+    question: str, scored: Sequence[tuple[float, Candidate]], passages: Sequence[Passage]
+) -> dict[str, float]:
+    """What tells a covered question from a near miss; `scored` is best first and not empty.
+
+    A question's terms count by their rarity: a near miss ("who invented byte-pair encoding?") shares the common
+    ones with the material and lacks the one that it is about.
+    """
+    terms = set(content_stems(question))
+    weights = _rarity(terms, passages)
+    best_score, best = scored[0]
+    in_best = set(content_stems(f"{_headings(best.passage)} {_text(best.passage)}"))
+    anywhere = in_best.union(*(content_stems(f"{_headings(p)} {_text(p)}") for p in passages))
+    return {
+        "best_cosine": max(c.features["cosine"] for _, c in scored),
+        "best_passage": max(p.dense for p in passages),
+        "terms_in_best": _share(terms & in_best, weights),
+        "terms_in_passages": _share(terms & anywhere, weights),
+        "terms_missing": len(terms - anywhere) / max(1, len(terms)),
+        "best_score": best_score,
+    }
+
+
+def _choose(scored: Sequence[tuple[float, Candidate]], keep_ratio: float) -> list[EvidenceSentence]:
+    """The best sentence and those nearly as good that say something else, with what they lean on."""
+    floor = scored[0][0] * keep_ratio
+    chosen: list[EvidenceSentence] = []
+    for score, candidate in scored:
+        if score < floor or len(chosen) >= MAX_SENTENCES:
+            break
+        for index in _with_context(candidate.passage, candidate.index):
+            vector = candidate.passage.sentence_vectors[index]
+            if all(float(vector @ other.vector) < SAME_MEANING for other in chosen):
+                chosen.append(
+                    EvidenceSentence(candidate.passage.sentences[index], candidate.passage, score, vector)
+                )
+    return chosen
+
+
+def _with_context(passage: Passage, index: int) -> list[int]:
+    """The sentence with what it can't be read without: the one a pronoun leans on, a list under its lead-in."""
+    sentences = passage.sentences
+    indexes = [index]
+    if _LEANS_BACK.match(sentences[index].text) and index > 0 and _could_answer(sentences[index - 1]):
+        indexes.insert(0, index - 1)
+    if sentences[index].text.endswith(":"):
+        for following in range(index + 1, min(len(sentences), index + 1 + MAX_LIST_ITEMS)):
+            if sentences[following].kind != "list_item":
+                break
+            indexes.append(following)
+    return indexes
+
+
+def _in_reading_order(chosen: Sequence[EvidenceSentence]) -> tuple[EvidenceSentence, ...]:
+    """Passages by their best sentence, and within a passage the order of the page."""
+    best: dict[int, float] = {}
+    for item in chosen:
+        best[item.passage.chunk_id] = max(item.score, best.get(item.passage.chunk_id, 0.0))
+    return tuple(
+        sorted(chosen, key=lambda e: (-best[e.passage.chunk_id], e.passage.chunk_id, e.sentence.start))
+    )
+
+
+def _could_answer(sentence: Sentence) -> bool:
+    return (
+        sentence.kind != "code" and not sentence.text.endswith("?") and len(words(sentence.text)) >= MIN_WORDS
+    )
+
+
+def _defines(sentence: str, topic: Sequence[str]) -> bool:
+    """Does the sentence open like a definition ("A token is a ...") of what the question asks about?"""
+    match = _DEFINES.match(sentence)
+    if not match or not topic:
+        return False
+    subject = set(content_stems(match.group(1)))
+    return bool(subject) and subject <= set(topic)
+
+
+def _rarity(terms: set[str], passages: Sequence[Passage]) -> dict[str, float]:
+    """Inverse document frequency of the question's terms over the retrieved passages' sentences."""
+    counts: Counter[str] = Counter()
+    total = 1
+    for passage in passages:
+        for sentence in passage.sentences:
+            total += 1
+            counts.update(terms & set(content_stems(sentence.text)))
+    return {term: math.log(1 + total / (1 + counts[term])) for term in terms}
+
+
+def _share(found: set[str], weights: Mapping[str, float]) -> float:
+    """The weighted share of the question's terms that were found; 0 for a question without content words."""
+    total = sum(weights.values())
+    return sum(weights[t] for t in found) / total if total else 0.0
+
+
+def _headings(passage: Passage) -> str:
+    return f"{passage.title} {' '.join(passage.heading_path)}"
+
+
+def _text(passage: Passage) -> str:
+    return " ".join(s.text for s in passage.sentences)

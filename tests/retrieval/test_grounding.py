@@ -1,0 +1,110 @@
+"""The sentence check, rule by rule. Vectors are given, so that each case turns on the words alone."""
+
+import numpy as np
+import pytest
+
+from retrieval.evidence import EvidenceSentence
+from retrieval.grounding import already_said, check_sentence
+from retrieval.records import Passage, Sentence
+
+NEAR = np.array([1.0, 0.0], np.float32)
+FAR = np.array([0.0, 1.0], np.float32)
+
+TRAINING = "Training changes the weights of a model; inference leaves every weight as it was."
+TOKENS = "One token is about four characters, so 1,000 tokens hold about 750 English words."
+RATING = "A rating does not change the weights."
+
+
+def evidence(*texts: str, title: str = "Training and inference") -> list[EvidenceSentence]:
+    items = []
+    for i, text in enumerate(texts):
+        sentence = Sentence(0, len(text), text)
+        passage = Passage(
+            i,
+            1,
+            "course",
+            "page.md",
+            title,
+            (),
+            0,
+            len(text),
+            text,
+            (sentence,),
+            1,
+            1.0,
+            1.0,
+            1.0,
+            NEAR[None, :],
+        )
+        items.append(EvidenceSentence(sentence, passage, 1.0, NEAR))
+    return items
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "Training changes the weights of a model.",
+        "Inference leaves every weight as it was.",
+        "In training, the weights of a model are changed.",
+    ],
+)
+def test_faithful_sentences_hold(draft: str) -> None:
+    check = check_sentence(draft, NEAR, evidence(TRAINING), "What does training do?")
+    assert check.supported, check.reasons
+    assert check.cites == (0,)
+
+
+@pytest.mark.parametrize(
+    ("draft", "source", "reason"),
+    [
+        ("Inference changes the weights of a model.", TRAINING, "another"),
+        ("Training leaves every weight as it was.", TRAINING, "another"),
+        ("Weights change training of a model.", TRAINING, "order"),
+        ("Training does not change the weights of a model.", TRAINING, "negation"),
+        ("A rating changes the weights.", RATING, "negation"),
+        ("One token is about five characters.", TOKENS, "numbers"),
+        ("One token is about four characters, so 2,000 tokens hold about 750 words.", TOKENS, "numbers"),
+        ("Training changes the weights and the tokenizer of a quantum model.", TRAINING, "words"),
+        ("Training always changes the weights of a model.", TRAINING, "wider"),
+        ("Training changes the weights of a", TRAINING, "unfinished"),
+        ("The notes say training changes the weights.", TRAINING, "task"),
+        ("What training does is training.", TRAINING, "nothing"),
+        ("Tokens cost less.", "Longer prompts have more tokens, and tokens cost more.", "turned around"),
+    ],
+)
+def test_unfaithful_sentences_are_refused_for_the_right_reason(draft: str, source: str, reason: str) -> None:
+    check = check_sentence(draft, NEAR, evidence(source), "What does training do?")
+    assert not check.supported
+    assert check.cites == ()
+    assert any(reason in r for r in check.reasons), check.reasons
+
+
+def test_a_sentence_far_from_the_evidence_is_refused_although_its_words_are_there() -> None:
+    check = check_sentence("Training changes the weights of a model.", FAR, evidence(TRAINING), "What?")
+    assert not check.supported
+    assert "far" in check.reasons[0]
+
+
+def test_every_sentence_that_lends_words_is_cited() -> None:
+    items = evidence(
+        "Training changes the weights.", "Inference reads a prompt.", "Tokens are pieces of text."
+    )
+    check = check_sentence(
+        "Training changes the weights, and inference reads a prompt.", NEAR, items, "Compare both."
+    )
+    assert check.supported, check.reasons
+    assert check.cites == (0, 1)
+
+
+def test_numbers_in_words_and_digits_are_the_same_number() -> None:
+    check = check_sentence("One token is about 4 characters.", NEAR, evidence(TOKENS), "How long is a token?")
+    assert check.supported, check.reasons
+
+
+def test_said_needs_both_the_meaning_and_the_words() -> None:
+    (item,) = evidence(TRAINING)
+    whole = "Training changes the weights of a model, and inference leaves every weight as it was."
+    assert already_said(item, [(whole, NEAR)])
+    assert not already_said(item, [(whole, FAR)])
+    assert not already_said(item, [("Training changes.", NEAR)])
+    assert not already_said(item, [])

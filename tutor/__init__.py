@@ -1,0 +1,1 @@
+"""What a learner uses: the chat turn, the pages, the command line. Inference only, never training."""

@@ -1,0 +1,173 @@
+"""`feedback list|import|export`: ratings and corrections as JSON Lines."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutor import failures
+from tutor.commands.common import Run, command, note, open_lines
+from tutor.wire import FeedbackLine, InputError, Json, feedback_from_json, read_objects, to_line
+
+if TYPE_CHECKING:
+    from db.feedback import Feedback
+    from sqlalchemy.orm import Session
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to `app`."""
+    feedback = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    command(feedback, "list")(feedback_list)
+    command(feedback, "import")(feedback_import)
+    command(feedback, "export")(feedback_export)
+    app.add_typer(feedback, name="feedback", help="List, import or export ratings and corrections.")
+
+
+def feedback_list(run: Run) -> None:
+    """List ratings and corrections, and what became of each."""
+    rows = _feedback(run)
+    if run.json:
+        run.emit([_listed(row) for row in rows])
+    elif rows:
+        columns = ("id", "rating", "question", "correction", "fate")
+        run.table(
+            columns,
+            [[row.id, row.rating, row.question[:60], (row.correction or "")[:60], row.fate] for row in rows],
+        )
+    else:
+        note("No feedback yet.")
+
+
+def feedback_export(
+    run: Run, file: Annotated[Path, typer.Argument(help='JSON Lines file to write; "-" is stdout.')]
+) -> None:
+    """Write ratings and corrections as JSON Lines."""
+    lines = [to_line(feedback_json(row)) + "\n" for row in _feedback(run)]
+    if str(file) == "-":
+        sys.stdout.writelines(lines)
+        return
+    partial = file.with_name(file.name + ".part")  # a full disk must not leave half a file in its place
+    partial.write_text("".join(lines), encoding="utf-8", newline="\n")
+    partial.replace(file)
+    if run.json:
+        run.emit({"exported": len(lines), "path": str(file)})
+    else:
+        run.say(f"{len(lines)} exported to {file}")
+
+
+def feedback_import(
+    run: Run, file: Annotated[Path, typer.Argument(help='JSON Lines file to read; "-" is stdin.')]
+) -> int:
+    """Read ratings and corrections; reading a file twice changes nothing."""
+    from tutor.services import learner_session
+
+    settings = run.load()
+    with open_lines(file) as lines, learner_session(settings) as (session, learner_id):
+        report = import_lines(session, learner_id, lines)
+    rejected = report["rejected"]
+    if run.json:
+        run.emit(report)
+    else:
+        run.say(f"{report['imported']} imported, {report['unchanged']} unchanged, {len(rejected)} rejected")
+        for item in rejected:
+            note(f" rejected  line {item['line']}: {item['reason']}")
+    return failures.BAD_INPUT if rejected else failures.DONE
+
+
+def import_lines(session: Session, learner_id: int, lines: Iterable[bytes]) -> Json:
+    """Save every line that can be used; {imported, unchanged, rejected: [{line, reason}]}."""
+    from db.feedback import list_feedback
+
+    before = {row.id: row for row in list_feedback(session, learner_id=learner_id)}
+    said = {_content(row, row.turn_id) for row in before.values()}
+    counts = {"imported": 0, "unchanged": 0}
+    rejected: list[Json] = []
+    for number, value in read_objects(lines):
+        try:
+            if isinstance(value, InputError):
+                raise value
+            line = feedback_from_json(value)
+        except InputError as error:
+            rejected.append({"line": number, "reason": str(error).removeprefix(f"line {number}: ")})
+            continue
+        turn_id = _our_turn(session, line)
+        if _content(line, turn_id) in said:
+            counts["unchanged"] += 1
+            continue
+        row = _save(session, learner_id, line, turn_id)
+        counts["unchanged" if before.get(row.id) == row else "imported"] += 1
+        before[row.id] = row
+        said.add(_content(row, row.turn_id))
+    return {**counts, "rejected": rejected}
+
+
+def feedback_json(row: Feedback) -> Json:
+    """One line of a feedback file; keys without a value are left out."""
+    line = {
+        "request_id": row.request_id,
+        "turn_id": row.turn_id,
+        "question": row.question,
+        "answer": row.answer,
+        "messages": list(row.messages) if row.messages else None,
+        "rating": row.rating,
+        "correction": row.correction,
+        "comment": row.comment,
+    }
+    return {key: value for key, value in line.items() if value is not None}
+
+
+def _feedback(run: Run) -> list[Feedback]:
+    from db.feedback import list_feedback
+
+    from tutor.services import learner_session
+
+    with learner_session(run.load(), readonly=True) as (session, learner_id):
+        return list(list_feedback(session, learner_id=learner_id))
+
+
+def _listed(row: Feedback) -> Json:
+    fate = {"fate": row.fate, "fate_reason": row.fate_reason}
+    times = {"created_at": row.created_at.isoformat(), "updated_at": row.updated_at.isoformat()}
+    return {"id": row.id, **feedback_json(row), **fate, **times}
+
+
+def _our_turn(session: Session, line: FeedbackLine) -> int | None:
+    """The line's turn, if it is ours: the file may come from another home, where turn 5 is another one."""
+    from db.conversations import get_turn
+
+    from db.errors import NotFound
+
+    if line.turn_id is None:
+        return None
+    try:
+        turn = get_turn(session, line.turn_id)
+    except NotFound:
+        return None
+    return turn.id if (turn.question, turn.answer) == (line.question, line.answer) else None
+
+
+def _content(said: Feedback | FeedbackLine, turn_id: int | None) -> tuple[str | int | None, ...]:
+    return (turn_id, said.question, said.answer, said.rating, said.correction or None, said.comment or None)
+
+
+def _save(session: Session, learner_id: int, line: FeedbackLine, turn_id: int | None) -> Feedback:
+    from db.feedback import save_feedback
+
+    digest = hashlib.sha256(repr((learner_id, *_content(line, line.turn_id))).encode()).hexdigest()
+    return save_feedback(
+        session,
+        learner_id,
+        question=line.question,
+        answer=line.answer,
+        rating=line.rating,
+        turn_id=turn_id,
+        messages=None if line.messages is None else [dict(message) for message in line.messages],
+        correction=line.correction,
+        comment=line.comment,
+        request_id=line.request_id or f"import-{digest[:32]}",
+    )

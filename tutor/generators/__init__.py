@@ -1,0 +1,1 @@
+"""Things that write text from messages, all behind one protocol."""

@@ -1,0 +1,215 @@
+"""Builds every collaborator once, for the command line and the web app alike.
+
+Nothing heavy is loaded here: the embedder loads with the first text it embeds, the generator with the first answer
+it writes (or in the background, `Services.warm`). An unchanged course is recognised by its hashes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from db.errors import NotFound
+from db.session import Database
+from tutor.settings import Settings, SettingsError
+from tutor.turn import Tutor
+from tutor.wire import InputError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from retrieval.records import Embedder
+    from retrieval.retriever import Retriever
+    from tutor.generators.protocol import Generator
+
+COURSE_SOURCE = "course"
+BASE = "base"
+KEPT_GENERATORS = 2  # what is served, and one to compare it with: each is a whole model in memory
+
+log = logging.getLogger(__name__)
+
+
+class HomeError(Exception):
+    """The home folder can't be made or written. `str()` says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one process works with. Safe to share between threads; `close` it at the end."""
+
+    settings: Settings
+    database: Database
+    retriever: Retriever
+    tutor: Tutor
+    learner_id: int
+
+    def check_adapter(self, name: str | None) -> None:
+        """Raise NotFound for an adapter that isn't registered, InputError where a server writes."""
+        if name is not None and name != BASE:
+            _adapter(self.settings, self.database, name)
+
+    def warm(self) -> threading.Thread:
+        """Load the models in the background, so that the first question need not wait; failures are logged."""
+        thread = threading.Thread(target=self._warm, name="warm-up", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self.database.close()
+
+    def _warm(self) -> None:
+        for what, load in (
+            ("embedder", lambda: self.retriever.embedder.encode(["warm"])),
+            ("generator", lambda: self.tutor.generator_for(None)),
+        ):
+            try:
+                load()
+            except Exception as error:  # noqa: BLE001  the question that needs it will tell the learner
+                log.warning("the %s could not be loaded: %s", what, error)
+
+
+def build_services(
+    settings: Settings,
+    *,
+    with_generator: bool = True,
+    index_course: bool = True,
+    embedder: Embedder | None = None,
+    generator_for: Callable[[str | None], Generator] | None = None,
+) -> Services:
+    """Open the database, find the embedder, index the course if it changed, and put the tutor together.
+
+    `embedder` and `generator_for` replace what the settings name (tests, evaluation). Raises HomeError,
+    SettingsError, EmbedderError or a DatabaseError, each one line; GeneratorError comes with the first answer.
+    """
+    from retrieval.retriever import Retriever
+
+    database = _open(settings)
+    try:
+        if embedder is None:
+            from retrieval.embedder import load_embedder
+
+            embedder = load_embedder(settings.embedder, threads=settings.threads)
+        if index_course:
+            update_course(settings, database, embedder)
+        retriever = Retriever(database, embedder)
+        if generator_for is None:
+            generator_for = Generators(settings, database) if with_generator else _no_generator
+        with database.session() as session:
+            learner_id = _learner_id(session, settings)
+        return Services(
+            settings, database, retriever, Tutor(database, retriever, generator_for, settings), learner_id
+        )
+    except BaseException:
+        database.close()
+        raise
+
+
+def update_course(settings: Settings, database: Database, embedder: Embedder) -> None:
+    """Make the index hold the course of the settings as its files are now. Raises SettingsError."""
+    from db.documents import delete_source
+    from retrieval.ingest import ingest_folder
+
+    if settings.course is None and not settings.builtin_course:
+        with database.session() as session:
+            delete_source(session, COURSE_SOURCE, keep_paths=None)
+        return
+    folder = settings.course or builtin_course()
+    if not folder.is_dir():
+        raise SettingsError(f"The course folder {folder} does not exist; correct the setting `course`.")
+    report = ingest_folder(database, embedder, folder, source=COURSE_SOURCE)
+    for path, reason in report.rejected:
+        log.warning("course page %s was left out: %s", path, reason)
+
+
+def builtin_course() -> Path:
+    """The folder of the course that comes with the program."""
+    return Path(str(files("tutor"))) / "course"
+
+
+class Generators:
+    """Gives the generator with an adapter: None for what is served now, "base" for the bare model, or a name.
+
+    Each is loaded once, with its first use; while one thread loads, the others wait for it.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, Generator] = OrderedDict()
+
+    def __call__(self, name: str | None) -> Generator:
+        """Raises NotFound for an adapter nobody registered, GeneratorError if the model can't be loaded."""
+        adapter = None if name == BASE else _adapter(self._settings, self._database, name)
+        key = str(adapter or BASE)
+        with self._lock:
+            if key not in self._loaded:
+                while len(self._loaded) >= KEPT_GENERATORS:
+                    self._loaded.popitem(last=False)
+                self._loaded[key] = load_generator(self._settings, adapter)
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+
+
+@contextmanager
+def open_services(
+    settings: Settings, *, with_generator: bool = True, index_course: bool = True
+) -> Iterator[Services]:
+    """`build_services`, closed at the end."""
+    services = build_services(settings, with_generator=with_generator, index_course=index_course)
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database alone: for commands that need no model."""
+    database = _open(settings)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def learner_session(settings: Settings, *, readonly: bool = False) -> Iterator[tuple[Session, int]]:
+    """A transaction and the id of the learner the settings name."""
+    with open_database(settings) as database:
+        with database.session() as session:
+            learner_id = _learner_id(session, settings)
+        with database.session(readonly=readonly) as session:
+            yield session, learner_id
+
+
+def ensure_home(settings: Settings) -> None:
+    """Make the home folder, readable by its owner only. Raises HomeError."""
+    home = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError:
+        raise HomeError(f"The home {home} is a file, not a folder; choose a folder with --home.") from None
+    except OSError as error:
+        raise HomeError(
+            f"The home folder {home} can't be made ({error.strerror}); choose another with --home."
+        ) from None
+
+
+def _open(settings: Settings) -> Database:
+    ensure_home(settings)
+    return Database.open(settings.database_url or settings.sqlite_path)
+
+
+def _learner_id(session: Session, settings: Settings) -> int:
+    from db.study import learner
+
+    return learner(session, settings.learner).id

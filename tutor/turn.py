@@ -1,0 +1,373 @@
+"""One chat turn, start to finish: question -> passages -> evidence -> checked draft -> what it left unsaid -> log.
+
+Start reading at `Tutor._turn`. The browser, the command line, the API and the evaluation of a candidate adapter all
+come through here. The question is committed before anything else happens and the answer once it is known; no
+transaction stays open while a model works. Decisions are made elsewhere, by pure functions: `retrieval.evidence`
+selects, `retrieval.grounding` checks, `tutor.answer` composes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from db import conversations
+from retrieval.evidence import Evidence, select_evidence
+from retrieval.grounding import already_said, check_sentence
+from retrieval.sentences import split_sentences
+from tutor import wire
+from tutor.answer import AnswerBuilder, follow_ups, not_covered, tidy_draft_sentence
+from tutor.events import (
+    DraftDelta,
+    Event,
+    PassagesFound,
+    SentenceChecked,
+    Status,
+    TurnLogged,
+    TurnResult,
+    TurnStarted,
+)
+from tutor.generators.protocol import Generator, GeneratorError, Message, ModelIdentity, Usage
+from tutor.prompt import build_closed_book, build_messages
+from tutor.replay import result_of
+from tutor.standalone import standalone_question
+
+if TYPE_CHECKING:
+    from db.session import Database
+    from retrieval.retriever import Retriever
+
+    from retrieval.records import Passage, Vectors
+    from tutor.settings import Settings
+
+# A draft that strays twice will not come back: stop it, and quote instead.
+MAX_REFUSED = 2
+MAX_DRAFT_SENTENCES = 4
+SAME_SENTENCE = 0.97  # cosine from which a draft repeats itself
+UNCHECKED = "closed book: not checked against the material"
+
+
+class QuestionError(ValueError):
+    """The question can't be asked as it stands. `str()` is one line for the learner."""
+
+
+class Tutor:
+    """Answers questions from the indexed material. Safe to share between threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        retriever: Retriever,
+        generator_for: Callable[[str | None], Generator],
+        settings: Settings,
+    ) -> None:
+        """`generator_for(name)` gives the generator with that adapter: None for what is served now, "base" for none."""
+        self.database = database
+        self.retriever = retriever
+        self.generator_for = generator_for
+        self.settings = settings
+
+    def answer(
+        self,
+        question: str,
+        *,
+        learner_id: int,
+        conversation_id: int | None = None,
+        history: Sequence[Message] | None = None,
+        page: str | None = None,
+        request_id: str | None = None,
+        replaces: int | None = None,
+        closed_book: bool = False,
+        adapter: str | None = None,
+    ) -> Iterator[Event]:
+        """One turn as a stream of events, `TurnLogged` last. Closing the iterator stops the turn.
+
+        `history` stands in for the conversation's own turns where there are none (API, batch). A known `request_id`
+        gives the first result again. `replaces` is the turn that a retry or an edit takes the place of.
+        Raises QuestionError before anything is saved, and db.errors.NotFound for an unknown conversation.
+        """
+        question = valid_question(question, self.settings.max_question_chars)
+        with self.database.session() as session:
+            if conversation_id is None:
+                known = conversations.find_turn_by_request(session, request_id) if request_id else None
+                conversation_id = (
+                    known.conversation_id
+                    if known
+                    else conversations.create_conversation(
+                        session, learner_id, title=question[:80], page=page
+                    ).id
+                )
+            earlier = [t for t in conversations.turns_of(session, conversation_id) if t.id != replaces]
+            turn = conversations.start_turn(
+                session, conversation_id, question, request_id=request_id, replaces=replaces
+            )
+        if turn.completed_at is not None:
+            return iter([TurnLogged(result_of(turn))])
+        if history is None:
+            queries = [t.query or t.question for t in earlier if t.ordinal < turn.ordinal]
+        else:
+            queries = [m["content"] for m in history if m["role"] == "user"]
+        run = _Run(self, turn.id, conversation_id, question, standalone_question(question, queries))
+        return run.closed_book(adapter) if closed_book else run.open_book(adapter, asked=queries)
+
+    def ask(self, question: str, *, learner_id: int, **options: object) -> TurnResult:
+        """The same turn, waited for."""
+        *_, last = self.answer(question, learner_id=learner_id, **options)  # type: ignore[arg-type]
+        assert isinstance(last, TurnLogged)
+        return last.result
+
+
+class _Run:
+    """The state of one turn while it happens, and its steps."""
+
+    def __init__(self, tutor: Tutor, turn_id: int, conversation_id: int, question: str, query: str) -> None:
+        self.tutor = tutor
+        self.turn_id = turn_id
+        self.conversation_id = conversation_id
+        self.question = question
+        self.query = query
+        self.status: Status = "interrupted"
+        self.error: str | None = None
+        self.checked = True
+        self.builder = AnswerBuilder()
+        self.passages: tuple[Passage, ...] = ()
+        self.messages: list[Message] = []
+        self.draft = ""
+        self.follow_ups: tuple[str, ...] = ()
+        self.usage = Usage(0, 0)
+        self.identity = ModelIdentity("", None, "")
+        self.clock = _Clock()
+
+    def open_book(self, adapter: str | None, asked: Sequence[str]) -> Iterator[Event]:
+        """Answer from the material."""
+        with self._logged() as logged:
+            yield TurnStarted(self.turn_id, self.conversation_id)
+            with self.clock.stage("retrieve"):
+                self.passages, evidence = self._search()
+            yield PassagesFound(self.query, self.passages)  # sources are on screen before the first word
+            if not evidence.covered:
+                yield from self._decline()
+            else:
+                said: list[tuple[str, Vectors]] = []
+                yield from self._checked_draft(evidence, adapter, said)
+                yield from self._left_unsaid(evidence, said)
+                self.follow_ups = follow_ups(self.question, self.passages, asked)
+        yield TurnLogged(logged())
+
+    def closed_book(self, adapter: str | None) -> Iterator[Event]:
+        """Answer from the weights alone, for comparison: nothing is checked, so nothing is marked supported."""
+        self.checked = False
+        with self._logged() as logged:
+            yield TurnStarted(self.turn_id, self.conversation_id)
+            self.messages = build_closed_book(self.query)
+            with closing(self._draft_sentences(adapter)) as drafted:
+                for item in drafted:
+                    yield self.builder.add_refused(item, (UNCHECKED,)) if isinstance(item, str) else item
+            self.status = "answered"
+        yield TurnLogged(logged())
+
+    def _search(self) -> tuple[tuple[Passage, ...], Evidence]:
+        passages = self.tutor.retriever.retrieve(self.query, self.tutor.settings.passages)
+        vector = self.tutor.retriever.embedder.encode([self.query])[0]
+        return passages, select_evidence(self.query, vector, passages)
+
+    def _decline(self) -> Iterator[Event]:
+        self.status = "not_covered"
+        for line in not_covered(self.passages):
+            yield self._shown(self.builder.add_plain(line))
+
+    def _checked_draft(
+        self, evidence: Evidence, adapter: str | None, said: list[tuple[str, Vectors]]
+    ) -> Iterator[Event]:
+        """The model's sentences that the evidence supports, as they come. Adds what was shown to `said`.
+
+        A model that can't write at all costs the learner nothing but fluency: the material answers then.
+        """
+        self.messages = build_messages(self.query, evidence.sentences)
+        refused = 0
+        try:
+            with closing(self._draft_sentences(adapter)) as drafted:
+                for item in drafted:
+                    if isinstance(item, DraftDelta):
+                        yield item
+                        continue
+                    event, vector = self._check(item, evidence, said)
+                    yield event
+                    if event.sentence.supported:
+                        said.append((item, vector))
+                    else:
+                        refused += 1
+                    if (
+                        refused >= MAX_REFUSED
+                        or len(said) >= MAX_DRAFT_SENTENCES
+                        or _all_said(evidence, said)
+                    ):
+                        break
+        except GeneratorError as error:
+            self.error = str(error)
+
+    def _check(
+        self, sentence: str, evidence: Evidence, said: Sequence[tuple[str, Vectors]]
+    ) -> tuple[SentenceChecked, Vectors]:
+        with self.clock.stage("verify"):
+            vector = self.tutor.retriever.embedder.encode([sentence])[0]
+            check = check_sentence(sentence, vector, evidence.sentences, self.query)
+        if any(float(vector @ v) >= SAME_SENTENCE for _, v in said):
+            return self.builder.add_refused(sentence, ("repeats itself",)), vector
+        if not check.supported:
+            return self.builder.add_refused(sentence, check.reasons), vector
+        cited = [evidence.sentences[i] for i in check.cites]
+        return self._shown(self.builder.add_draft(sentence, cited)), vector
+
+    def _left_unsaid(self, evidence: Evidence, said: list[tuple[str, Vectors]]) -> Iterator[Event]:
+        """What the draft missed, in the material's own words."""
+        self.status = "answered" if said else "quoted"
+        for item in evidence.sentences:
+            if not already_said(item, said):
+                said.append((item.sentence.text, item.vector))
+                yield self._shown(self.builder.add_quote(item))
+
+    def _draft_sentences(self, adapter: str | None) -> Iterator[str | DraftDelta]:
+        """The draft's raw pieces, and each sentence as soon as it is whole. Closing this stops the model."""
+        with self.clock.stage("load"):
+            generator = self.tutor.generator_for(adapter)
+        self.identity = generator.identity
+        draft = generator.stream(self.messages, max_new_tokens=self.tutor.settings.max_new_tokens)
+        pending = ""
+        try:
+            for piece in self.clock.timed("generate", draft):
+                self.draft += piece
+                yield DraftDelta(piece)
+                finished, pending = finished_sentences(pending + piece)
+                yield from finished
+            if rest := tidy_draft_sentence(pending):
+                yield rest
+        finally:
+            draft.cancel()
+            self.usage = draft.usage
+
+    def _shown(self, event: SentenceChecked) -> SentenceChecked:
+        self.clock.mark("first_text")
+        return event
+
+    @contextmanager
+    def _logged(self) -> Iterator[Callable[[], TurnResult]]:
+        """Whatever happens inside, the turn is completed once with what is known; then the result is there."""
+        result: list[TurnResult] = []
+        try:
+            yield lambda: result[0]
+        except GeneratorError as error:  # closed book: there is no material to fall back on
+            self.status, self.error = "failed", str(error)
+        except GeneratorExit:
+            self.status = "interrupted"
+            raise
+        except BaseException:
+            self.status, self.error = (
+                "failed",
+                "Something went wrong on our side; the question is saved. Try again.",
+            )
+            raise
+        finally:
+            result.append(self._complete())
+
+    def _complete(self) -> TurnResult:
+        result = TurnResult(
+            turn_id=self.turn_id,
+            conversation_id=self.conversation_id,
+            status=self.status,
+            question=self.question,
+            query=self.query,
+            answer=self.builder.text if self.checked else self.draft.strip(),
+            sentences=tuple(self.builder.sentences),
+            citations=tuple(self.builder.citations),
+            passages=self.passages,
+            follow_ups=self.follow_ups,
+            timings_ms=self.clock.timings(),
+            usage=self.usage,
+            model=self.identity,
+            error=self.error,
+        )
+        with self.tutor.database.session() as session:
+            conversations.complete_turn(
+                session,
+                self.turn_id,
+                status=result.status,
+                query=result.query,
+                messages=[dict(m) for m in self.messages],
+                draft=self.draft,
+                answer=result.answer,
+                sentences=[wire.sentence_json(s, detail=True) for s in result.sentences],
+                citations=[wire.citation_json(c, detail=True) for c in result.citations],
+                passages=[wire.passage_json(p, detail=True) for p in result.passages],
+                follow_ups=list(result.follow_ups),
+                timings_ms=result.timings_ms,
+                tokens={"prompt": result.usage.prompt, "completion": result.usage.completion},
+                model=asdict(result.model),
+                error=result.error,
+            )
+        return result
+
+
+class _Clock:
+    """Milliseconds by stage, and marks since the turn began."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._spent: dict[str, float] = {"retrieve": 0.0, "generate": 0.0, "verify": 0.0}
+        self._marks: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] = self._spent.get(name, 0.0) + (time.perf_counter() - began) * 1000
+
+    def timed(self, name: str, items: Iterable[str]) -> Iterator[str]:
+        """`items`, with only the waiting for them counted."""
+        source = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
+    def mark(self, name: str) -> None:
+        """Note the first time something happened."""
+        self._marks.setdefault(name, (time.perf_counter() - self._start) * 1000)
+
+    def timings(self) -> dict[str, float]:
+        total = (time.perf_counter() - self._start) * 1000
+        return {name: round(ms, 1) for name, ms in {**self._spent, **self._marks, "total": total}.items()}
+
+
+def valid_question(question: str, limit: int) -> str:
+    """The question without outer whitespace and NUL characters. Raises QuestionError where nothing can be asked."""
+    question = question.replace("\x00", "").strip()
+    if not question:
+        raise QuestionError("The question is empty. Type what you want to know about the material.")
+    if len(question) > limit:
+        raise QuestionError(
+            f"The question has {len(question):,} characters, and the limit is {limit:,}. Shorten it, or ask in parts."
+        )
+    return question
+
+
+def finished_sentences(text: str) -> tuple[list[str], str]:
+    """Split what has been drafted so far into whole sentences and the rest that is still being written."""
+    spans = split_sentences(text)
+    if not spans:
+        return [], text
+    # The last one may go on, unless a line break after it says otherwise.
+    whole = spans if text.endswith("\n") else spans[:-1]
+    rest = text[whole[-1][1] :] if whole else text
+    return [tidy for start, end in whole if (tidy := tidy_draft_sentence(text[start:end]))], rest
+
+
+def _all_said(evidence: Evidence, said: Sequence[tuple[str, Vectors]]) -> bool:
+    return all(already_said(item, said) for item in evidence.sentences)

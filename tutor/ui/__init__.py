@@ -1,0 +1,1 @@
+"""One file per page of the app; shared pieces beside them."""
