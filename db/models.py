@@ -171,12 +171,14 @@ class TurnRow(Base):
 
 
 class FeedbackRow(Base):
+    """`request_id` is the latest request that wrote it; feedback_requests has all."""
+
     __tablename__ = "feedback"
     __table_args__ = (
         UniqueConstraint("learner_id", "turn_id"),
         _one_of("rating", RATINGS),
         _one_of("fate", FATES),
-        Index(None, "learner_id", "created_at"),
+        Index(None, "learner_id", "updated_at"),
         Index(None, "turn_id"),
         Index(None, "fate"),
         _ROWID,
@@ -196,6 +198,7 @@ class FeedbackRow(Base):
     fate_reason: Mapped[str | None]
     dataset_id: Mapped[int | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
     adapter_id: Mapped[int | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"))
+    request_id: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

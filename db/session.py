@@ -24,7 +24,7 @@ from db.errors import DatabaseError
 from db.failures import translate, unavailable
 from db.types import dump_json
 
-BUSY_SECONDS = 10
+BUSY_SECONDS: float = 10
 OLDEST_SQLITE = (3, 51, 3)  # the first 3.51 without the bug that can corrupt a WAL written by two connections
 _POOL = {"pool_size": 8, "max_overflow": 56, "pool_timeout": BUSY_SECONDS}
 
@@ -145,7 +145,7 @@ def sqlite_engine(path: Path, *, foreign_keys: bool = True, pooled: bool = True)
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begun` does
-        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA foreign_keys={int(foreign_keys)}")
 
@@ -160,12 +160,12 @@ def sqlite_engine(path: Path, *, foreign_keys: bool = True, pooled: bool = True)
 
 def postgres_engine(url: URL) -> Engine:
     """An engine on PostgreSQL through psycopg 3; raises ImportError without it."""
-    options = f"-c lock_timeout={BUSY_SECONDS}s -c timezone=UTC"
+    options = f"-c lock_timeout={int(BUSY_SECONDS * 1000)} -c timezone=UTC"
     return create_engine(
         url,
         json_serializer=dump_json,
         pool_pre_ping=True,
-        connect_args={"options": options, "connect_timeout": BUSY_SECONDS, "application_name": "study-tutor"},
+        connect_args={"options": options, "connect_timeout": 10, "application_name": "study-tutor"},
         **_POOL,
     )
 

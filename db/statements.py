@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
+
+from db.types import clean_text
 
 MAX_REQUEST_ID = 200
 BATCH = 500  # well under SQLite's limit on the parameters of one statement
@@ -32,3 +35,10 @@ def check_request_id(request_id: str | None) -> None:
     """Raise ValueError unless `request_id` is None or 1 to MAX_REQUEST_ID characters."""
     if request_id is not None and not 0 < len(request_id) <= MAX_REQUEST_ID:
         raise ValueError(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
+
+
+def one_at_a_time(session: Session, key: str | None) -> None:
+    """Let nobody else past this call with the same key until our transaction ends, so a repeated request that
+    arrives while the first still runs sees its result. SQLite's write lock already does that."""
+    if key is not None and session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(clean_text(key), 0))))

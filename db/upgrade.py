@@ -51,7 +51,11 @@ def file_revision(path: Path) -> str | None:
     """The schema revision of a SQLite file, read without writing to it; None if the file is new or empty."""
     if not path.exists() or not path.stat().st_size:
         return None
-    engine = create_engine("sqlite://", creator=lambda: _open_readonly(path), poolclass=NullPool)
+    from pysqlite3 import dbapi2
+
+    engine = create_engine(
+        "sqlite://", module=dbapi2, creator=lambda: _open_readonly(path), poolclass=NullPool
+    )
     try:
         with engine.connect() as connection:
             return stored_revision(connection, str(path))

@@ -1,6 +1,6 @@
 """The offline command line: `python -m finetune run --dry-run | list`.
 
-It shares the database and the way of reporting with `study-tutor`, and nothing else: the app never imports this package.
+It shares the database and the way of reporting with `study-tutor`, and nothing else: the app never imports it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from db import conversations
-from db.errors import NotFound
 from db.feedback import list_feedback
 from finetune.dataset import Item
 
@@ -22,11 +21,8 @@ def collect(session: Session, since: datetime | None = None) -> list[Item]:
         group = "question-" + hashlib.sha256(row.question.casefold().encode("utf-8", "replace")).hexdigest()
         messages = row.messages or []
         if row.turn_id is not None:
-            try:
-                turn = conversations.get_turn(session, row.turn_id)
-            except NotFound:  # the learner deleted it; the rating stands on its own
-                turn = None
-            if turn is not None:
+            turn = conversations.get_turn(session, row.turn_id)
+            if turn is not None:  # else the learner deleted it, and the rating stands on its own
                 group = f"conversation-{turn.conversation_id}"
                 messages = messages or turn.messages
         items.append(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval.records import Embedder, Vectors
+from retrieval.records import Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -198,15 +198,12 @@ def _from_hub(hub_id: str) -> Path:
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
-    except Exception as error:  # offline, unknown name, no permission, full disk: the hub raises a dozen types
+    except (
+        Exception
+    ) as error:  # offline, unknown name, no permission, full disk: the hub raises a dozen types
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
         reason = "HF_HUB_OFFLINE forbids the download" if offline else " ".join(str(error).split())[:160]
         raise EmbedderError(
             f"The embedder {hub_id} is not in the local hub cache and can't be fetched ({reason}); "
             f"give a folder, or use {next(iter(SHIPPED))}."
         ) from error
-
-
-def _check_protocol(embedder: SentenceEmbedder) -> Embedder:
-    """Lets the type checker see that SentenceEmbedder is an Embedder."""
-    return embedder

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from retrieval.records import Passage, Sentence, Vectors
 from retrieval.words import content_stems, words
 
@@ -25,18 +27,8 @@ MIN_WORDS = 3
 MAX_LIST_ITEMS = 6
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
 
-SENTENCE_FEATURES = (
-    "cosine",
-    "terms",
-    "heading_terms",
-    "passage_cosine",
-    "passage_rank",
-    "defines",
-    "brevity",
-)
-COVERAGE_FEATURES = (
-    "best_cosine", "best_passage", "terms_in_best", "terms_in_passages", "terms_missing", "best_score",
-)  # fmt: skip
+SENTENCE_FEATURES = ("cosine", "window_cosine", "passage_cosine", "heading_terms", "defines", "brevity")
+COVERAGE_FEATURES = ("best_cosine", "best_passage", "terms_in_passages", "terms_missing")
 
 _LEANS_BACK = re.compile(
     r"^(?:it|its|this|that|these|those|they|their|he|she|both|such|the same|then|instead|however|therefore"
@@ -150,7 +142,7 @@ def select_evidence(
         ((calibration.sentence.probability(c.features), c) for c in found),
         key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
     )
-    features = coverage_features(question, scored, passages)
+    features = coverage_features(question, found, passages)
     return Evidence(
         question=question,
         sentences=_in_reading_order(_choose(scored, calibration.keep_ratio)),
@@ -177,10 +169,9 @@ def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]
             stems = set(content_stems(sentence.text))
             features = {
                 "cosine": float(cosines[index]),
-                "terms": _share(terms & stems, weights),
-                "heading_terms": _share((terms & heading) - stems, weights),
+                "window_cosine": _window_cosine(passage, index, query_vector),
                 "passage_cosine": passage.dense,
-                "passage_rank": 1.0 / passage.rank,
+                "heading_terms": _share((terms & heading) - stems, weights),
                 "defines": float(_defines(sentence.text, topic)),
                 "brevity": min(1.0, 8 / len(words(sentence.text))),
             }
@@ -189,25 +180,23 @@ def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]
 
 
 def coverage_features(
-    question: str, scored: Sequence[tuple[float, Candidate]], passages: Sequence[Passage]
+    question: str, found: Sequence[Candidate], passages: Sequence[Passage]
 ) -> dict[str, float]:
-    """What tells a covered question from a near miss; `scored` is best first and not empty.
+    """What tells a covered question from a near miss; `found` is not empty.
 
     A question's terms count by their rarity: a near miss ("who invented byte-pair encoding?") shares the common
     ones with the material and lacks the one that it is about.
     """
     terms = set(content_stems(question))
     weights = _rarity(terms, passages)
-    best_score, best = scored[0]
-    in_best = set(content_stems(f"{_headings(best.passage)} {_text(best.passage)}"))
-    anywhere = in_best.union(*(content_stems(f"{_headings(p)} {_text(p)}") for p in passages))
+    anywhere: set[str] = set()
+    for passage in passages:
+        anywhere.update(content_stems(f"{_headings(passage)} {_text(passage)}"))
     return {
-        "best_cosine": max(c.features["cosine"] for _, c in scored),
+        "best_cosine": max(c.features["cosine"] for c in found),
         "best_passage": max(p.dense for p in passages),
-        "terms_in_best": _share(terms & in_best, weights),
         "terms_in_passages": _share(terms & anywhere, weights),
         "terms_missing": len(terms - anywhere) / max(1, len(terms)),
-        "best_score": best_score,
     }
 
 
@@ -255,6 +244,12 @@ def _could_answer(sentence: Sentence) -> bool:
     return (
         sentence.kind != "code" and not sentence.text.endswith("?") and len(words(sentence.text)) >= MIN_WORDS
     )
+
+
+def _window_cosine(passage: Passage, index: int, query_vector: Vectors) -> float:
+    """Cosine of the question and the sentence with its neighbours: an answer often leans on what stands beside it."""
+    window = passage.sentence_vectors[max(0, index - 1) : index + 2].mean(axis=0)
+    return float(window @ query_vector) / max(1e-9, float(np.linalg.norm(window)))
 
 
 def _defines(sentence: str, topic: Sequence[str]) -> bool:

@@ -68,7 +68,7 @@ class Chunk:
 class Passage:
     """A chunk returned for a query, with its scores.
 
-    `score` orders the passages (fused reciprocal rank); `dense` is the cosine of query and chunk, `lexical`
+    `score` orders the passages (see `retriever.py`); `dense` is the cosine of query and chunk, `lexical`
     the full-text score (higher is better, 0.0 when the chunk did not match). `sentence_vectors` has one
     L2-normalised row per sentence.
     """
@@ -106,4 +106,8 @@ class Embedder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return float32 rows of shape (len(texts), dimension), each of length 1."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens the model reads for `text`; chunks are packed by it."""
         ...

@@ -17,7 +17,7 @@ _SPACE = re.compile(r"\s")
 _LABEL = re.compile(r"\s*[(\[]?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)\]]\s*\Z")  # "2." opens what follows it
 
 
-def split(text: str) -> list[tuple[int, int]]:
+def split_sentences(text: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the sentences of a plain text without blank lines, trimmed of outer whitespace.
 
     Together they hold every character that is not whitespace, in order. A line break counts as a space.
@@ -50,7 +50,7 @@ def split_markdown(source: str, env: dict[str, Any] | None = None) -> list[tuple
     """
     inline = inline_text(source, env)
     masked = "".join("x" if hidden else c for c, hidden in zip(inline.text, inline.opaque, strict=True))
-    spans = split(masked)
+    spans = split_sentences(masked)
     sentences: list[tuple[int, int, str]] = []
     cut = 0
     for number, (start, end) in enumerate(spans):

@@ -27,20 +27,25 @@ for group in (serve, ingest, ask, study, feedback, system):
     group.register(app)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"study-tutor {version('study-tutor')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
     home: HomeOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """A course reader with a tutor that answers from the course and checks every sentence."""
-    if version:
-        from importlib.metadata import version as installed_version
-
-        print(f"study-tutor {installed_version('study-tutor')}")
-        raise typer.Exit
     run = context.find_object(Run)
     assert run is not None
     run.merge(home, as_json, verbose)
@@ -53,11 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = get_command(app).main(args=arguments, prog_name="study-tutor", standalone_mode=False, obj=run)
     except typer.TyperException as error:  # the command line itself is wrong
-        error.show() if hasattr(error, "show") else print(error, file=sys.stderr)
-        return error.exit_code
+        return _usage(error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nothing may reach the user as a traceback
         home = run.settings.home if run.settings else run.home
         return failures.report(error, home=home, debug=run.verbose >= 2)
     if code == failures.INTERRUPTED:  # typer turns Ctrl-C into this code
         print("study-tutor: interrupted", file=sys.stderr)
     return code or failures.DONE
+
+
+def _usage(error: typer.TyperException) -> int:
+    """One line for a wrong command line; the help text where nothing was given at all."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "study-tutor"
+    line = f"study-tutor: {message.rstrip('.')}. See: {path} --help"
+    print(message if "\n" in message else line, file=sys.stderr)
+    return error.exit_code

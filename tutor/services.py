@@ -1,7 +1,7 @@
 """Builds every collaborator once, for the command line and the web app alike.
 
 Nothing heavy is loaded here: the embedder loads with the first text it embeds, the generator with the first answer
-it writes (or in the background, `Services.warm`). An unchanged course is recognised by its hashes.
+it writes. An unchanged course is recognised by its hashes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING
 from db.errors import NotFound
 from db.session import Database
 from tutor.settings import Settings, SettingsError
-from tutor.turn import Tutor
 from tutor.wire import InputError
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from db.registry import ServedAdapter
     from retrieval.records import Embedder
     from retrieval.retriever import Retriever
     from tutor.generators.protocol import Generator
+    from tutor.turn import Tutor
 
 COURSE_SOURCE = "course"
 BASE = "base"
@@ -55,25 +56,9 @@ class Services:
         if name is not None and name != BASE:
             _adapter(self.settings, self.database, name)
 
-    def warm(self) -> threading.Thread:
-        """Load the models in the background, so that the first question need not wait; failures are logged."""
-        thread = threading.Thread(target=self._warm, name="warm-up", daemon=True)
-        thread.start()
-        return thread
-
     def close(self) -> None:
         """Close the database connections."""
         self.database.close()
-
-    def _warm(self) -> None:
-        for what, load in (
-            ("embedder", lambda: self.retriever.embedder.encode(["warm"])),
-            ("generator", lambda: self.tutor.generator_for(None)),
-        ):
-            try:
-                load()
-            except Exception as error:  # noqa: BLE001  the question that needs it will tell the learner
-                log.warning("the %s could not be loaded: %s", what, error)
 
 
 def build_services(
@@ -81,15 +66,17 @@ def build_services(
     *,
     with_generator: bool = True,
     index_course: bool = True,
+    on_progress: Callable[[str, int, int], None] | None = None,
     embedder: Embedder | None = None,
     generator_for: Callable[[str | None], Generator] | None = None,
 ) -> Services:
     """Open the database, find the embedder, index the course if it changed, and put the tutor together.
 
-    `embedder` and `generator_for` replace what the settings name (tests, evaluation). Raises HomeError,
+    `on_progress(path, done, total)` is told about the course. `embedder` and `generator_for` replace what the settings name (tests, evaluation). Raises HomeError,
     SettingsError, EmbedderError or a DatabaseError, each one line; GeneratorError comes with the first answer.
     """
     from retrieval.retriever import Retriever
+    from tutor.turn import Tutor
 
     database = _open(settings)
     try:
@@ -98,7 +85,7 @@ def build_services(
 
             embedder = load_embedder(settings.embedder, threads=settings.threads)
         if index_course:
-            update_course(settings, database, embedder)
+            update_course(settings, database, embedder, on_progress)
         retriever = Retriever(database, embedder)
         if generator_for is None:
             generator_for = Generators(settings, database) if with_generator else _no_generator
@@ -112,7 +99,12 @@ def build_services(
         raise
 
 
-def update_course(settings: Settings, database: Database, embedder: Embedder) -> None:
+def update_course(
+    settings: Settings,
+    database: Database,
+    embedder: Embedder,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> None:
     """Make the index hold the course of the settings as its files are now. Raises SettingsError."""
     from db.documents import delete_source
     from retrieval.ingest import ingest_folder
@@ -124,7 +116,7 @@ def update_course(settings: Settings, database: Database, embedder: Embedder) ->
     folder = settings.course or builtin_course()
     if not folder.is_dir():
         raise SettingsError(f"The course folder {folder} does not exist; correct the setting `course`.")
-    report = ingest_folder(database, embedder, folder, source=COURSE_SOURCE)
+    report = ingest_folder(database, embedder, folder, source=COURSE_SOURCE, on_progress=on_progress)
     for path, reason in report.rejected:
         log.warning("course page %s was left out: %s", path, reason)
 
@@ -149,7 +141,7 @@ class Generators:
     def __call__(self, name: str | None) -> Generator:
         """Raises NotFound for an adapter nobody registered, GeneratorError if the model can't be loaded."""
         adapter = None if name == BASE else _adapter(self._settings, self._database, name)
-        key = str(adapter or BASE)
+        key = adapter.sha256 if adapter else BASE
         with self._lock:
             if key not in self._loaded:
                 while len(self._loaded) >= KEPT_GENERATORS:
@@ -159,16 +151,9 @@ class Generators:
             return self._loaded[key]
 
 
-@contextmanager
-def open_services(
-    settings: Settings, *, with_generator: bool = True, index_course: bool = True
-) -> Iterator[Services]:
-    """`build_services`, closed at the end."""
-    services = build_services(settings, with_generator=with_generator, index_course=index_course)
-    try:
-        yield services
-    finally:
-        services.close()
+def load_generator(settings: Settings, adapter: ServedAdapter | None) -> Generator:
+    """Load the model that the settings name, with this adapter. Raises GeneratorError."""
+    raise NotImplementedError
 
 
 @contextmanager
@@ -202,6 +187,25 @@ def ensure_home(settings: Settings) -> None:
         raise HomeError(
             f"The home folder {home} can't be made ({error.strerror}); choose another with --home."
         ) from None
+
+
+def _adapter(settings: Settings, database: Database, name: str | None) -> ServedAdapter | None:
+    """The adapter of this name, or the served one for None."""
+    from db.registry import find_adapter, served_adapter
+
+    if settings.server_url is not None:
+        if name is not None:
+            raise InputError(f"adapter {name!r} can't be used: a server writes; unset `server_url` first")
+        return None
+    with database.session(readonly=True) as session:
+        found = served_adapter(session) if name is None else find_adapter(session, name)
+    if found is None and name is not None:
+        raise NotFound(f"There is no adapter {name!r}; use `base`, or see: python -m finetune list")
+    return found
+
+
+def _no_generator(name: str | None) -> Generator:
+    raise AssertionError("built without a generator")
 
 
 def _open(settings: Settings) -> Database:

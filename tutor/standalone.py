@@ -64,8 +64,9 @@ def standalone_question(question: str, earlier: Sequence[str]) -> str:
         leans = any(p.search(question) for p in (_SUBJECT, _OBJECT, _OWNER))
         return f"{question.rstrip('?')}? ({topic})" if leans else question
     for pattern, replacement in ((_OWNER, f"{topic}'s"), (_OBJECT, topic), (_SUBJECT, topic)):
-        if pattern.search(question) and not _names_its_own_topic(question, pattern):
-            return pattern.sub(lambda _, r=replacement: r, question, count=1)
+        match = pattern.search(question)
+        if match and not _names_its_own_topic(question[: match.start()]):
+            return question[: match.start()] + replacement + question[match.end() :]
     return question
 
 
@@ -82,7 +83,6 @@ def _swap_topic(previous: str, topic: str, new: str) -> str:
     return f"{new}: {previous}"
 
 
-def _names_its_own_topic(question: str, pattern: re.Pattern[str]) -> bool:
-    """ "Is a token a word or is it smaller?" explains its own "it": three content words stand before the pronoun."""
-    match = pattern.search(question)
-    return match is not None and len(content_stems(question[: match.start()])) >= 3
+def _names_its_own_topic(before: str) -> bool:
+    """ "If a model has many parameters, is it better?" explains its own "it": two content words stand before it."""
+    return len(content_stems(before)) >= 2

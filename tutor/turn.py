@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator as Stepwise
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from db import conversations
 from retrieval.evidence import Evidence, select_evidence
 from retrieval.grounding import already_said, check_sentence
-from retrieval.sentences import split_sentences
+from retrieval.sentences import split
 from tutor import wire
 from tutor.answer import AnswerBuilder, follow_ups, not_covered, tidy_draft_sentence
 from tutor.events import (
@@ -37,9 +38,8 @@ from tutor.standalone import standalone_question
 
 if TYPE_CHECKING:
     from db.session import Database
-    from retrieval.retriever import Retriever
-
     from retrieval.records import Passage, Vectors
+    from retrieval.retriever import Retriever
     from tutor.settings import Settings
 
 # A draft that strays twice will not come back: stop it, and quote instead.
@@ -229,7 +229,7 @@ class _Run:
                 said.append((item.sentence.text, item.vector))
                 yield self._shown(self.builder.add_quote(item))
 
-    def _draft_sentences(self, adapter: str | None) -> Iterator[str | DraftDelta]:
+    def _draft_sentences(self, adapter: str | None) -> Stepwise[str | DraftDelta, None, None]:
         """The draft's raw pieces, and each sentence as soon as it is whole. Closing this stops the model."""
         with self.clock.stage("load"):
             generator = self.tutor.generator_for(adapter)
@@ -360,7 +360,7 @@ def valid_question(question: str, limit: int) -> str:
 
 def finished_sentences(text: str) -> tuple[list[str], str]:
     """Split what has been drafted so far into whole sentences and the rest that is still being written."""
-    spans = split_sentences(text)
+    spans = split(text)
     if not spans:
         return [], text
     # The last one may go on, unless a line break after it says otherwise.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TURN_STAGES = ("retrieve", "first_text", "generate", "verify", "total")
 
+LARGEST_ID = 2**63 - 1
+"""The largest id a database row can have."""
+
 Json = dict[str, Any]
 
 
@@ -187,8 +190,10 @@ def feedback_from_json(value: Mapping[str, Any]) -> FeedbackLine:
     if rating not in ("up", "down"):
         raise InputError('rating must be "up" or "down"')
     turn_id = value.get("turn_id")
-    if turn_id is not None and (not isinstance(turn_id, int) or isinstance(turn_id, bool)):
+    if turn_id is not None and (isinstance(turn_id, bool) or not isinstance(turn_id, int)):
         raise InputError(f"turn_id must be a whole number, not {_kind(turn_id)}")
+    if turn_id is not None and not 0 < turn_id <= LARGEST_ID:
+        raise InputError(f"turn_id must be from 1 to {LARGEST_ID}")
     return FeedbackLine(
         question=_text(value, "question", required=True) or "",
         answer=_text(value, "answer", required=True) or "",

@@ -10,6 +10,8 @@ import yaml
 
 from retrieval.loaders import LoadError
 
+MAX_CHARS = 65_536
+
 _BLOCK = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -19,7 +21,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not allowed", problem_mark=event.start_mark
+            )
         return super().compose_node(parent, index)
 
 
@@ -31,8 +35,10 @@ def read(text: str) -> tuple[dict[str, Any], int]:
     block = _BLOCK.match(text)
     if block is None:
         return {}, 0
+    if len(block[1]) > MAX_CHARS:
+        raise LoadError(f"the front matter is longer than {MAX_CHARS} characters")
     try:
-        values = yaml.load(block[1], Loader=_Loader)  # noqa: S506 - a SafeLoader
+        values = yaml.load(block[1], Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" in line {mark.line + 2}" if mark else ""  # + the "---" line, counted from 1

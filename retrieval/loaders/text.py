@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from retrieval.loaders import decode
 from retrieval.records import Document, Section, Sentence
-from retrieval.sentences import one_line, split, trim
+from retrieval.sentences import one_line, split_sentences, trim
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 
@@ -22,7 +22,7 @@ def load(path_label: str, data: bytes) -> Document:
     begin = 0
     for end, after in [*(m.span() for m in _BLANK_LINES.finditer(text)), (len(text), len(text))]:
         start, stop = trim(text, begin, end)
-        for a, b in split(text[start:stop]):
+        for a, b in split_sentences(text[start:stop]):
             words = one_line(text[start + a : start + b])
             if any(c.isalnum() for c in words):
                 sentences.append(Sentence(start + a, start + b, words))

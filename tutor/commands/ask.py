@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutor import failures
-from tutor.commands.common import Run, command, note, one_or_batch, run_batch
-from tutor.wire import BatchLine, InputError, Json, search_json, turn_json
+from tutor.commands.common import Run, command, note, one_or_batch, opened_services, run_batch
+from tutor.wire import LARGEST_ID, BatchLine, InputError, Json, search_json, turn_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +47,11 @@ def search(
     one_or_batch(question, batch)
     settings = run.load(passages=k)
     _check(question, settings)
-    from tutor.services import open_services
-
-    with open_services(settings, with_generator=False) as services:
+    with opened_services(run, with_generator=False) as services:
         if batch is not None:
             return run_batch(run, batch, lambda line: search_one(services, line.question, line.id))
         assert question is not None
-        found = search_one(services, question) | {"question": question}
+        found = search_one(services, question, echo=True)
         if run.json:
             run.emit(found)
         else:
@@ -61,8 +59,8 @@ def search(
     return failures.DONE
 
 
-def search_one(services: Services, question: str, id: Any = None) -> Json:
-    """The passages for one question, as JSON. Raises QuestionError."""
+def search_one(services: Services, question: str, id: Any = None, *, echo: bool = False) -> Json:
+    """The passages for one question, as JSON; `echo` puts the question in. Raises QuestionError."""
     from retrieval.evidence import select_evidence
     from tutor.turn import valid_question
 
@@ -75,7 +73,11 @@ def search_one(services: Services, question: str, id: Any = None) -> Json:
     ended = time.perf_counter()
     timings = {"retrieve": retrieved - began, "evidence": ended - retrieved, "total": ended - began}
     return search_json(
-        passages, covered=covered, timings_ms={stage: 1000 * s for stage, s in timings.items()}, id=id
+        passages,
+        covered=covered,
+        timings_ms={stage: 1000 * seconds for stage, seconds in timings.items()},
+        id=id,
+        question=question if echo else None,
     )
 
 
@@ -84,7 +86,8 @@ def ask(
     question: QuestionArgument = None,
     batch: BatchOption = None,
     conversation: Annotated[
-        int | None, typer.Option(help="Go on with this conversation.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=LARGEST_ID, help="Go on with this conversation.", show_default=False),
     ] = None,
     closed_book: Annotated[
         bool, typer.Option("--closed-book", help="Answer without the material; nothing is checked.")
@@ -100,9 +103,7 @@ def ask(
         raise InputError("--conversation goes with one question; in a batch, give each line its history")
     settings = run.load()
     _check(question, settings)
-    from tutor.services import open_services
-
-    with open_services(settings) as services:
+    with opened_services(run) as services:
         services.check_adapter(adapter)
         options: dict[str, Any] = {
             "learner_id": services.learner_id,

@@ -13,17 +13,21 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from tutor import failures
 from tutor.settings import Settings, load_settings
 from tutor.wire import BatchLine, InputError, Json, read_batch, to_line
+
+if TYPE_CHECKING:
+    from tutor.services import Services
 
 HomeOption = Annotated[
     Path | None, typer.Option(help="Folder for everything kept (else STUDY_TUTOR_HOME).", show_default=False)
@@ -32,6 +36,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 VerboseOption = Annotated[
     int, typer.Option("-v", "--verbose", count=True, help="Log more to stderr; -v -v for tracebacks.")
 ]
+
+PATIENCE_SECONDS = 0.5
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -133,14 +139,53 @@ def run_batch(run: Run, path: Path, answer: Callable[[BatchLine], Json]) -> int:
 
 
 def one_or_batch(question: str | None, batch: Path | None) -> None:
-    """Raise InputError unless exactly one of the two is given."""
+    """Raise InputError unless exactly one of the two is given, and the file can be read."""
     if (question is None) == (batch is None):
         raise InputError("give either a question or --batch FILE")
+    if batch is not None and str(batch) != "-":
+        open_lines(batch).close()
 
 
 def note(text: str) -> None:
     """Tell the person at the keyboard something that is not a result."""
     print(_CONTROLS.sub("", text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def opened_services(
+    run: Run, *, with_generator: bool = True, index_course: bool = True
+) -> Iterator[Services]:
+    """`build_services` for the settings of this run, with a progress bar for the course, closed at the end."""
+    from tutor.services import build_services
+
+    settings = run.settings or run.load()
+    with progress() as show:
+        services = build_services(
+            settings, with_generator=with_generator, index_course=index_course, on_progress=show
+        )
+    with closing(services):
+        yield services
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A callback (path, done, total) that draws a bar on stderr, if someone looks and it takes long enough."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("indexing", visible=False)
+        appear = threading.Timer(PATIENCE_SECONDS, bar.update, (task,), {"visible": True})
+        appear.start()
+        try:
+            yield lambda path, done, total: bar.update(
+                task, completed=done, total=total, description=f"indexing {path[-40:]}"
+            )
+        finally:
+            appear.cancel()
 
 
 def prepare_process(settings: Settings, verbose: int = 0) -> None:
@@ -174,10 +219,10 @@ def use_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def open_lines(path: Path) -> AbstractContextManager[BinaryIO]:
+def open_lines(path: Path) -> BinaryIO:
     """The lines of a file, or of stdin for "-", as bytes. Raises InputError when it can't be read."""
     if str(path) == "-":
-        return nullcontext(sys.stdin.buffer)
+        return sys.stdin.buffer
     try:
         return path.open("rb")
     except OSError as error:

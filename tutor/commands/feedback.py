@@ -15,8 +15,9 @@ from tutor.commands.common import Run, command, note, open_lines
 from tutor.wire import FeedbackLine, InputError, Json, feedback_from_json, read_objects, to_line
 
 if TYPE_CHECKING:
-    from db.feedback import Feedback
     from sqlalchemy.orm import Session
+
+    from db.feedback import Feedback
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +82,7 @@ def feedback_import(
 
 def import_lines(session: Session, learner_id: int, lines: Iterable[bytes]) -> Json:
     """Save every line that can be used; {imported, unchanged, rejected: [{line, reason}]}."""
+    from db.errors import NotFound
     from db.feedback import list_feedback
 
     before = {row.id: row for row in list_feedback(session, learner_id=learner_id)}
@@ -95,11 +97,15 @@ def import_lines(session: Session, learner_id: int, lines: Iterable[bytes]) -> J
         except InputError as error:
             rejected.append({"line": number, "reason": str(error).removeprefix(f"line {number}: ")})
             continue
-        turn_id = _our_turn(session, line)
+        turn_id = _our_turn(session, learner_id, line)
         if _content(line, turn_id) in said:
             counts["unchanged"] += 1
             continue
-        row = _save(session, learner_id, line, turn_id)
+        try:
+            row = _save(session, learner_id, line, turn_id)
+        except (ValueError, NotFound) as error:  # such as a request_id that is too long
+            rejected.append({"line": number, "reason": str(error)})
+            continue
         counts["unchanged" if before.get(row.id) == row else "imported"] += 1
         before[row.id] = row
         said.add(_content(row, row.turn_id))
@@ -123,11 +129,10 @@ def feedback_json(row: Feedback) -> Json:
 
 def _feedback(run: Run) -> list[Feedback]:
     from db.feedback import list_feedback
-
     from tutor.services import learner_session
 
     with learner_session(run.load(), readonly=True) as (session, learner_id):
-        return list(list_feedback(session, learner_id=learner_id))
+        return sorted(list_feedback(session, learner_id=learner_id), key=lambda row: row.id)
 
 
 def _listed(row: Feedback) -> Json:
@@ -136,19 +141,14 @@ def _listed(row: Feedback) -> Json:
     return {"id": row.id, **feedback_json(row), **fate, **times}
 
 
-def _our_turn(session: Session, line: FeedbackLine) -> int | None:
+def _our_turn(session: Session, learner_id: int, line: FeedbackLine) -> int | None:
     """The line's turn, if it is ours: the file may come from another home, where turn 5 is another one."""
     from db.conversations import get_turn
 
-    from db.errors import NotFound
-
-    if line.turn_id is None:
-        return None
-    try:
-        turn = get_turn(session, line.turn_id)
-    except NotFound:
-        return None
-    return turn.id if (turn.question, turn.answer) == (line.question, line.answer) else None
+    turn = None if line.turn_id is None else get_turn(session, line.turn_id)
+    ours = turn is not None and turn.learner_id == learner_id
+    same = turn is not None and (turn.question, turn.answer) == (line.question, line.answer)
+    return line.turn_id if ours and same else None
 
 
 def _content(said: Feedback | FeedbackLine, turn_id: int | None) -> tuple[str | int | None, ...]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from tutor import failures
-from tutor.commands.common import Run, command
+from tutor.commands.common import Run, command, opened_services
 from tutor.failures import BusyError, RefusedError
 
 
@@ -33,19 +33,15 @@ def serve(
     """Start the web app (http://127.0.0.1:7860 unless configured)."""
     settings = run.load(host=host, port=port)
     require_loopback(settings.host)
-    from tutor.services import build_services, ensure_home
+    from tutor.services import ensure_home
 
     ensure_home(settings)
     with home_lock(settings.home, settings.port):
         require_free_port(settings.host, settings.port)
         from tutor.app import serve as serve_app
 
-        services = build_services(settings)
-        try:
-            services.warm()
+        with opened_services(run) as services:
             serve_app(services, settings.host, settings.port)
-        finally:
-            services.close()
     return failures.DONE
 
 

@@ -21,6 +21,10 @@ def register(app: typer.Typer) -> None:
     command(app, "check")(check)
 
 
+def models(run: Run) -> None:
+    """Show which models are used, what is missing, and larger ones with the memory each needs."""
+
+
 def check(run: Run) -> int:
     """Check the stored data; exit code 3 when something is damaged."""
     from db.maintenance import check as check_database

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutor.ui.html import WORDS_PER_MINUTE, count, esc, icon, join, reader_url, url
 from tutor.ui.library import COURSE, Continue, PathPage, concepts_of, page_key, text_of
 from tutor.ui.markdown import RenderedPage
+from tutor.ui.markup import WORDS_PER_MINUTE, count, esc, icon, join, reader_url, url
 
 _LEAD = (
     ("beginner", "In plain words"),
@@ -54,15 +54,13 @@ def reader(
     """A document beside the study path."""
     body = (
         f"{_head(opened)}{_lead(opened.meta)}"
-        f'<div class="prose" id="page-body">{_with_read_marks(opened)}</div>{_foot(opened, path)}'
+        f'<div class="text" id="page-body">{_with_read_marks(opened)}</div>{_foot(opened, path)}'
     )
     wanted = "cite" if opened.page.cited else (f"s-{opened.section}" if opened.section else "")
     key = page_key(opened.source, opened.path)
     return _frame(
         opened.title,
-        f'<aside class="side" aria-label="Study path"><details class="side-box" id="path-box" open>'
-        f'<summary>{_summary(path)}</summary><div id="path">'
-        f"{path_list(path, current=key, go_on=go_on, others=others)}</div></details></aside>"
+        f"{_side(path_list(path, current=key, go_on=go_on, others=others), path)}"
         f'<article class="sheet" id="reader" data-page="{esc(key)}" data-scroll="{esc(wanted)}">{body}</article>',
         extra="with-side",
     )
@@ -72,8 +70,7 @@ def not_found(path: Sequence[PathPage], go_on: Continue | None, others: Sequence
     """A link to a document that is not, or no longer, indexed."""
     return _frame(
         "Not found",
-        f'<aside class="side" aria-label="Study path"><div class="side-box"><div id="path">'
-        f"{path_list(path, current='', go_on=go_on, others=others)}</div></div></aside>"
+        f"{_side(path_list(path, current='', go_on=go_on, others=others), path)}"
         '<article class="sheet"><h1>This page is not here</h1><p>It is not part of the indexed material, or it was '
         f'removed. <a href="{esc(url())}">Open the study path</a>.</p></article>',
         extra="with-side",
@@ -91,7 +88,7 @@ def path_list(
         f'<span class="path-state">{state_text(page)}</span></span></a></li>'
         for page in path
     )
-    return f'{card}<ol class="path">{items}</ol>{_others(others)}'
+    return f'{card}<ol class="path" data-summary="{esc(_summary(path))}">{items}</ol>{_others(others)}'
 
 
 def state_text(page: PathPage) -> str:
@@ -136,6 +133,14 @@ def _dot(page: PathPage) -> str:
     share = len(page.read) / len(page.sections) if page.sections else 0.0
     inner = icon("check") if page.state == "read" else ""
     return f'<span class="dot" style="--share:{share:.2f}" aria-hidden="true">{inner}</span>'
+
+
+def _side(inner: str, path: Sequence[PathPage]) -> str:
+    return (
+        '<aside class="side" aria-label="Study path"><div class="side-box"><button type="button" class="side-toggle" '
+        f'id="path-toggle" data-act="side" aria-expanded="false" aria-controls="path"><span>{_summary(path)}</span>'
+        f'</button><div class="side-body" id="path">{inner}</div></div></aside>'
+    )
 
 
 def _summary(path: Sequence[PathPage]) -> str:

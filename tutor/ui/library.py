@@ -12,16 +12,16 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from db.study import SectionRead
-
 from db import documents
+from db.study import SectionRead
 from retrieval.loaders import LoadError, load_document
-from tutor.ui.html import WORDS_PER_MINUTE
 from tutor.ui.markdown import PageSection, page_sections
+from tutor.ui.markup import WORDS_PER_MINUTE
 
 if TYPE_CHECKING:
-    from db.documents import StoredDocument
     from sqlalchemy.orm import Session
+
+    from db.documents import StoredDocument
 
 COURSE = "course"
 State = Literal["new", "started", "read"]
@@ -182,7 +182,8 @@ class Library:
             version = documents.index_version(session)
             if version != self._version:
                 listed = documents.list_documents(session)
-                course = [documents.get_document(session, d.id) for d in listed if d.source == COURSE]
+                opened = (documents.get_document(session, d.id) for d in listed if d.source == COURSE)
+                course = [document for document in opened if document is not None]
                 self._course = tuple(sorted(course, key=_place))
                 self._others = tuple(d for d in listed if d.source != COURSE)
                 self._ids = {(d.source, d.path): d.id for d in listed}

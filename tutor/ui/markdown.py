@@ -22,7 +22,7 @@ from markdown_it.token import Token
 from retrieval.loaders import LoadError, front_matter
 from retrieval.loaders.inline import inline_text
 from retrieval.loaders.markdown import unique_slug
-from tutor.ui.html import WORDS_PER_MINUTE, esc
+from tutor.ui.markup import WORDS_PER_MINUTE, esc
 
 TOP = "top"  # the anchor of what stands before the first heading
 _TAG = re.compile(r'(<(?:"[^"]*"|[^>"])*>)')

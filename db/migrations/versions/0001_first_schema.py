@@ -353,6 +353,7 @@ def upgrade() -> None:
         sa.Column("fate_reason", sa.Text(), nullable=True),
         sa.Column("dataset_id", sa.Integer(), nullable=True),
         sa.Column("adapter_id", sa.Integer(), nullable=True),
+        sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
@@ -377,7 +378,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_feedback_fate"), "feedback", ["fate"])
-    op.create_index(op.f("ix_feedback_learner_id_created_at"), "feedback", ["learner_id", "created_at"])
+    op.create_index(op.f("ix_feedback_learner_id_updated_at"), "feedback", ["learner_id", "updated_at"])
     op.create_index(op.f("ix_feedback_turn_id"), "feedback", ["turn_id"])
     op.create_table(
         "promotions",

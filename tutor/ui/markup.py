@@ -82,10 +82,10 @@ def day(moment: datetime, *, year: bool = False) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """A duration in words: "under a minute", "12 min", "1 h 5 min"."""
+    """A duration in words: "under 1 min", "12 min", "1 h 5 min"."""
     whole = round(seconds / 60)
     if seconds < 30:
-        return "under a minute" if seconds > 0 else "0 min"
+        return "under 1 min" if seconds > 0 else "0 min"
     if whole < 60:
         return f"{max(whole, 1)} min"
     return f"{whole // 60} h {whole % 60} min" if whole % 60 else f"{whole // 60} h"

@@ -1,0 +1,78 @@
+"""What every test relies on: no network, no telemetry, a home folder of its own; a fast embedder, a database.
+
+The environment is set when this file is read, before any test module imports a library that reads it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+_HOME = tempfile.mkdtemp(prefix="study-tutor-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+for _name in [name for name in os.environ if name.startswith("STUDY_TUTOR_")]:
+    del os.environ[_name]  # the developer's own settings
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    GRADIO_ANALYTICS_ENABLED="False",
+    TOKENIZERS_PARALLELISM="false",
+    STUDY_TUTOR_HOME=_HOME,
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from db.session import Database  # noqa: E402
+from retrieval.records import Vectors  # noqa: E402
+from retrieval.words import content_stems, words  # noqa: E402
+
+
+class FakeEmbedder:
+    """Embeds by hashed word stems: texts that share words are near each other. Instant and deterministic.
+
+    `calls` lists the texts of every encode.
+    """
+
+    def __init__(self, name: str = "fake@1", dimension: int = 64) -> None:
+        self.name = name
+        self.dimension = dimension
+        self.calls: list[list[str]] = []
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.calls.append(list(texts))
+        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for stem in content_stems(text) or ["?"]:
+                digest = hashlib.blake2b(f"{self.name}:{stem}".encode(), digest_size=8).digest()
+                row[int.from_bytes(digest) % self.dimension] += 1.0 if digest[0] % 2 else -1.0
+            if not row.any():
+                row[0] = 1.0
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def count_tokens(self, text: str) -> int:
+        return len(words(text))
+
+
+@pytest.fixture
+def make_embedder() -> Callable[..., FakeEmbedder]:
+    """FakeEmbedder(name="fake@1", dimension=64), for tests that need more than one."""
+    return FakeEmbedder
+
+
+@pytest.fixture
+def fake_embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty SQLite database of this test's own."""
+    opened = Database.open(tmp_path / "test.sqlite3")
+    yield opened
+    opened.close()

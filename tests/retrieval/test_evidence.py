@@ -1,0 +1,116 @@
+"""Which sentences are chosen. Vectors are given by hand: dimension 0 is nearness to the question."""
+
+import math
+
+import numpy as np
+import pytest
+
+from retrieval.evidence import Calibration, LinearModel, candidates, select_evidence, shipped_calibration
+from retrieval.records import Passage, Sentence
+
+QUERY = np.array([1.0, 0.0, 0.0], np.float32)
+BY_COSINE = Calibration(
+    sentence=LinearModel(-5.0, {"cosine": 10.0}),
+    coverage=LinearModel(-5.0, {"best_cosine": 10.0}),
+    threshold=0.5,
+    keep_ratio=0.6,
+)
+
+
+def vector(cosine: float, direction: float = 0.0) -> list[float]:
+    """A unit vector at this cosine to the question; different `direction`s make sentences that differ."""
+    rest = math.sqrt(1 - cosine**2)
+    return [cosine, rest * math.cos(direction), rest * math.sin(direction)]
+
+
+def passage(
+    *sentences: tuple[str, float], chunk_id: int = 1, kind: str = "paragraph", title: str = "Tokens"
+) -> Passage:
+    spans, at = [], 0
+    for text, _ in sentences:
+        spans.append(Sentence(at, at + len(text), text, kind))  # type: ignore[arg-type]
+        at += len(text) + 1
+    vectors = np.array([vector(c, i + chunk_id) for i, (_, c) in enumerate(sentences)], np.float32)
+    text = " ".join(t for t, _ in sentences)
+    return Passage(
+        chunk_id,
+        1,
+        "course",
+        "tokens.md",
+        title,
+        (),
+        0,
+        len(text),
+        text,
+        tuple(spans),
+        chunk_id,
+        1.0,
+        0.5,
+        1.0,
+        vectors,
+    )
+
+
+def texts(passages: list[Passage], question: str = "What is a token?") -> list[str]:
+    return [e.sentence.text for e in select_evidence(question, QUERY, passages, BY_COSINE).sentences]
+
+
+def test_the_best_sentences_are_chosen_and_read_in_the_order_of_the_page() -> None:
+    page = passage(
+        ("Tokens are counted in bills.", 0.7),
+        ("Bread is baked daily here.", 0.1),
+        ("A token is a piece of text.", 0.9),
+    )
+    assert texts([page]) == ["Tokens are counted in bills.", "A token is a piece of text."]
+
+
+def test_the_passage_with_the_best_sentence_comes_first() -> None:
+    first = passage(("Tokens are counted in bills.", 0.7), chunk_id=1)
+    second = passage(("A token is a piece of text.", 0.9), chunk_id=2)
+    assert texts([first, second]) == ["A token is a piece of text.", "Tokens are counted in bills."]
+
+
+def test_a_sentence_that_leans_back_brings_what_it_leans_on() -> None:
+    page = passage(("A token is a piece of text.", 0.2), ("It may be a whole word or a part.", 0.9))
+    assert texts([page]) == ["A token is a piece of text.", "It may be a whole word or a part."]
+
+
+def test_questions_code_and_fragments_are_no_answers() -> None:
+    code = passage(("print(tokens) prints all tokens", 0.95), chunk_id=2, kind="code")
+    page = passage(
+        ("What is a token anyway?", 0.99), ("Tokens, tokens.", 0.98), ("A token is a piece of text.", 0.9)
+    )
+    assert texts([page, code]) == ["A token is a piece of text."]
+
+
+def test_the_same_thing_is_not_said_twice() -> None:
+    one = passage(("A token is a piece of text.", 0.9))
+    again = passage(("A token is a text piece.", 0.9))
+    assert texts([one, again]) == ["A token is a piece of text."]
+
+
+@pytest.mark.parametrize(("best", "covered"), [(0.6, True), (0.4, False)])
+def test_covered_compares_the_calibrated_probability_with_the_threshold(best: float, covered: bool) -> None:
+    found = select_evidence(
+        "What is a token?", QUERY, [passage(("A token is a piece of text.", best))], BY_COSINE
+    )
+    assert found.confidence == pytest.approx(1 / (1 + math.exp(5 - 10 * best)), abs=1e-6)
+    assert found.covered is covered
+
+
+def test_nothing_found_is_not_covered() -> None:
+    assert not select_evidence("What?", QUERY, [], BY_COSINE).covered
+
+
+def test_features_of_a_definition() -> None:
+    page = passage(("A token is a piece of text.", 0.9), ("A token bill is a list of prices.", 0.5))
+    definition, other = candidates("What is a token?", QUERY, [page])
+    assert (definition.features["defines"], other.features["defines"]) == (1.0, 0.0)
+    (why,) = candidates("Why do tokens cost money?", QUERY, [passage(("A token is a piece of text.", 0.9))])
+    assert why.features["defines"] == 0.0
+
+
+def test_the_shipped_calibration_reads_the_features_that_exist() -> None:
+    found = select_evidence("What is a token?", QUERY, [passage(("A token is a piece of text.", 0.9))])
+    assert found.threshold == shipped_calibration().threshold
+    assert 0.0 < found.confidence < 1.0

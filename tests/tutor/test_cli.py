@@ -1,0 +1,350 @@
+"""The commands from the inside: a scripted model, an embedder of hashed words, a course of two pages."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tutor.generators.scripted import ScriptedGenerator
+
+from tutor import cli, failures
+
+ADDS = "A tokenizer cuts text into numbered pieces called tokens."
+PAGES = {
+    "tokens.md": f"""---
+title: Tokens
+---
+# Tokens
+
+## What a tokenizer does
+
+{ADDS} Each token has a number. Long words are cut into several tokens.
+
+## Right to left 🧩
+
+In שלום עולם every letter is kept.
+""",
+    "gardens.md": "# Gardens\n\n## Water\n\nRoses need water every week. Grass needs less water than roses.\n",
+}
+
+
+class WordEmbedder:
+    """Vectors of hashed words: what shares words is close. Counts its calls."""
+
+    name = "words@1"
+    dimension = 256
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls += 1
+        vectors = np.full((len(texts), self.dimension), 1e-3, dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                vector[zlib.crc32(word.rstrip("s").encode()) % self.dimension] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+
+class Shell:
+    """Runs command lines in this process."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home = home
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        got = cli.main([*arguments, "--home", str(self.home)])
+        self.out, self.err = self._capsys.readouterr()
+        assert got == code, self.err
+        return self.out
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", code=code))
+
+    def lines(self, *arguments: str, code: int = 0) -> list[Any]:
+        return [json.loads(line) for line in self(*arguments, code=code).splitlines()]
+
+
+@pytest.fixture
+def embedder(monkeypatch: pytest.MonkeyPatch) -> WordEmbedder:
+    one = WordEmbedder()
+    monkeypatch.setattr("retrieval.embedder.load_embedder", lambda name, threads=None: one)
+    return one
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path,
+    embedder: WordEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
+    course = tmp_path / "course"
+    course.mkdir()
+    for name, text in PAGES.items():
+        (course / name).write_text(text, encoding="utf-8")
+    generator = ScriptedGenerator([ADDS])
+    monkeypatch.setattr("tutor.services.load_generator", lambda settings, adapter: generator)
+    monkeypatch.setenv("STUDY_TUTOR_COURSE", str(course))
+    return Shell(tmp_path / "home", capsys)
+
+
+def batch(tmp_path: Path, *lines: Any) -> str:
+    path = tmp_path / "batch.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_ingest_says_what_became_of_every_file(shell: Shell, embedder: WordEmbedder, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.md").write_text("# A\n\nFirst note about owls.", encoding="utf-8")
+    (notes / "b.txt").write_text("Second note about foxes.", encoding="utf-8")
+    (notes / "c.md").write_bytes(b"\x00\x01\x02")
+    first = shell.json("ingest", str(notes), str(tmp_path / "nowhere"))
+    assert (first["added"], first["changed"], first["unchanged"]) == (["a.md", "b.txt"], [], [])
+    assert [Path(item["path"]).name for item in first["rejected"]] == ["c.md", "nowhere"]
+    assert all(item["reason"] for item in first["rejected"])
+    (notes / "a.md").write_text("# A\n\nFirst note about eagles.", encoding="utf-8")
+    (notes / "b.txt").unlink()
+    calls = embedder.calls
+    second = shell.json("ingest", str(notes), "--prune")
+    assert (second["changed"], second["removed"]) == (["a.md"], ["b.txt"])
+    assert embedder.calls > calls
+    calls = embedder.calls
+    assert shell.json("ingest", str(notes))["unchanged"] == ["a.md"]
+    assert embedder.calls == calls
+    assert shell.json("ingest", str(notes / "c.md"), code=2)["rejected"][0]["path"] == "c.md"
+    [row] = shell.json("documents")
+    assert (row["document"], row["title"], row["source"], row["chunks"]) == ("a.md", "A", str(notes), 1)
+    assert row["characters"] == len("# A\n\nFirst note about eagles.")
+    assert list(row) == ["document", "source", "title", "chunks", "characters", "updated"]
+
+
+def test_the_course_is_indexed_once_and_leaves_when_switched_off(
+    shell: Shell, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell("search", "tokens")
+    assert [row["document"] for row in shell.json("documents")] == ["gardens.md", "tokens.md"]
+    calls = embedder.calls
+    shell("search", "tokens")
+    assert embedder.calls == calls + 2  # the question, twice: nothing was indexed again
+    monkeypatch.delenv("STUDY_TUTOR_COURSE")
+    monkeypatch.setenv("STUDY_TUTOR_BUILTIN_COURSE", "false")
+    shell("search", "tokens")
+    assert shell.json("documents") == []
+
+
+def test_search_prints_exactly_the_promised_json(shell: Shell, tmp_path: Path) -> None:
+    found = shell.json("search", "What does a tokenizer cut text into?", "-k", "2")
+    assert list(found) == ["id", "question", "passages", "covered", "timings_ms"]
+    first, second = found["passages"]
+    assert list(first) == ["rank", "score", "document", "title", "heading", "text", "start", "end"]
+    assert (first["rank"], first["document"], second["rank"]) == (1, "tokens.md", 2)
+    assert ADDS in PAGES["tokens.md"][first["start"] : first["end"]]
+    lines = shell.lines(
+        "search",
+        "--batch",
+        batch(
+            tmp_path, {"id": "a", "question": "roses water"}, "", "{oops", {"id": "c", "question": "x" * 3000}
+        ),
+        code=2,
+    )
+    assert [line["id"] for line in lines] == ["a", None, "c"]
+    assert list(lines[0]) == ["id", "passages", "covered", "timings_ms"]
+    assert lines[0]["passages"][0]["document"] == "gardens.md"
+    assert lines[1]["error"].startswith("line 3: not valid JSON")
+    assert lines[2]["error"].startswith("line 4: The question has 3,000 characters")
+
+
+def test_ask_answers_with_sources_and_keeps_the_turn(shell: Shell) -> None:
+    question = "What does a tokenizer cut text into? 🧩 שלום"
+    turn = shell.json("ask", question)
+    assert list(turn) == [
+        *("id", "turn_id", "status", "answer", "sentences", "citations", "passages", "follow_ups"),
+        *("timings_ms", "tokens", "model"),
+    ]
+    assert turn["status"] in ("answered", "quoted")
+    assert "numbered pieces" in turn["answer"]
+    assert turn["citations"][0]["document"] == "tokens.md"
+    assert list(turn["timings_ms"]) == ["retrieve", "first_text", "generate", "verify", "total"]
+    [asked] = shell.json("history")["questions"]
+    assert (asked["turn_id"], asked["question"], asked["answer"]) == (
+        turn["turn_id"],
+        question,
+        turn["answer"],
+    )
+    text = shell("ask", "And a token?", "--conversation", str(asked["conversation_id"]))
+    assert re.search(r"^Sources\n\[1\] Tokens › ", text, re.M)
+    assert len({item["conversation_id"] for item in shell.json("history")["questions"]}) == 1
+
+
+def test_ask_batch_goes_on_after_a_bad_line(shell: Shell, tmp_path: Path) -> None:
+    lines = shell.lines(
+        "ask",
+        "--batch",
+        batch(
+            tmp_path,
+            {"id": 1, "question": "What is a token\u0000?", "must_say": ["piece"]},
+            {"id": 2, "question": " "},
+            {"id": 3, "question": "x" * 1_000_000},
+            {
+                "id": 4,
+                "question": "Why?",
+                "history": [{"role": "user", "content": "How often do roses need water?"}],
+            },
+        ),
+        code=2,
+    )
+    assert [line["id"] for line in lines] == [1, 2, 3, 4]
+    assert ["error" in line for line in lines] == [False, True, True, False]
+    assert lines[1]["error"].startswith("line 2: The question is empty")
+    assert "1,000,000 characters" in lines[2]["error"]
+    assert lines[3]["passages"][0]["document"] == "gardens.md"
+    asked = shell.json("history")["questions"]
+    assert [item["question"] for item in asked] == ["Why?", "What is a token?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--conversation", "77"], "77"),
+        (["--adapter", "nobody"], "There is no adapter 'nobody'"),
+        (["--conversation", str(2**70)], "--conversation"),
+    ],
+)
+def test_what_does_not_exist_is_bad_input(shell: Shell, arguments: list[str], says: str) -> None:
+    assert shell("ask", "What is a token?", *arguments, code=2) == ""
+    assert says in shell.err
+    assert shell.json("history")["questions"] == []
+
+
+def test_feedback_survives_the_round_trip_and_repeats_change_nothing(shell: Shell, tmp_path: Path) -> None:
+    turn = shell.json("ask", "What is a token?")
+    mine = {
+        "turn_id": turn["turn_id"],
+        "question": "What is a token?",
+        "answer": turn["answer"],
+        "rating": "down",
+        "correction": "A numbered piece of text. 🧩",
+    }
+    other = {"turn_id": turn["turn_id"], "question": "Another home's question", "answer": "x", "rating": "up"}
+    path = batch(tmp_path, mine, other, {"rating": "meh"})
+    report = shell.json("feedback", "import", path, code=2)
+    assert (report["imported"], report["unchanged"]) == (2, 0)
+    assert report["rejected"] == [{"line": 3, "reason": 'rating must be "up" or "down"'}]
+    assert shell.json("feedback", "import", path, code=2)["unchanged"] == 2
+    first, second = sorted(shell.json("feedback", "list"), key=lambda row: row["id"])
+    assert (first["turn_id"], first["correction"], first["fate"]) == (
+        turn["turn_id"],
+        mine["correction"],
+        "queued",
+    )
+    assert "turn_id" not in second
+    exported = tmp_path / "feedback.jsonl"
+    shell("feedback", "export", str(exported))
+    assert len(exported.read_text("utf-8").splitlines()) == 2
+    assert shell.json("feedback", "import", str(exported))["unchanged"] == 2
+    shell.home = tmp_path / "second home"
+    assert shell.json("feedback", "import", str(exported))["imported"] == 2
+    assert shell.json("feedback", "import", str(exported))["unchanged"] == 2
+    again = [json.loads(line) for line in shell("feedback", "export", "-").splitlines()]
+    assert [row.get("correction") for row in again] == [mine["correction"], None]
+
+
+def test_check_finds_what_doctor_then_reports(shell: Shell) -> None:
+    shell("search", "tokens")
+    assert shell.json("check")["ok"] is True
+    assert shell.json("check")["counts"]["documents"] == 2
+    from pysqlite3 import dbapi2
+
+    connection = dbapi2.connect(str(shell.home / "study-tutor.sqlite3"))
+    connection.execute("UPDATE chunks SET vector = x'00'")
+    connection.commit()
+    connection.close()
+    assert shell.json("check", code=3)["problems"]
+    report = shell.json("doctor", code=1)
+    assert report["ok"] is False
+    [data] = [item for item in report["checks"] if item["name"] == "data"]
+    assert (data["ok"], data["next_step"]) == (False, "study-tutor check")
+    assert all(item["next_step"] for item in report["checks"] if not item["ok"])
+
+
+def test_every_error_in_the_table_exists_and_the_nearest_one_counts() -> None:
+    import importlib
+
+    for dotted in failures.EXIT_CODES:
+        module, _, name = dotted.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), name), Exception), dotted
+    from db.errors import DatabaseError, DatabaseUnavailable, NotFound, SchemaTooNew
+
+    for error, code in (
+        (DatabaseUnavailable("x"), 1),
+        (NotFound("x"), 2),
+        (SchemaTooNew("x"), 3),
+        (DatabaseError("x"), 1),
+        (OSError(28, "full"), 1),
+        (MemoryError(), 1),
+        (KeyboardInterrupt(), 130),
+        (ValueError("ours"), None),
+    ):
+        assert failures.exit_code(error) == code
+    assert failures.one_line(DatabaseError("two\n lines")) == "two lines"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.3.4.5", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.168.1.5", False),
+        ("no.such.host.invalid", False),
+    ],
+)
+def test_only_this_machine_is_loopback(host: str, loopback: bool) -> None:
+    from tutor.commands.serve import is_loopback
+
+    assert is_loopback(host) is loopback
+
+
+def test_a_generator_is_loaded_once_for_each_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from db.registry import ServedAdapter
+    from tutor import services
+    from tutor.settings import load_settings
+
+    loaded: list[str] = []
+
+    def load(settings: Any, adapter: ServedAdapter | None) -> Callable[[], None]:
+        loaded.append(adapter.name if adapter else "base")
+        return lambda: None
+
+    one = ServedAdapter("one", "/one", "smol", "1" * 64)
+    adapters = {None: one, "one": one, "two": ServedAdapter("two", "/two", "smol", "2" * 64)}
+    monkeypatch.setattr(services, "load_generator", load)
+    monkeypatch.setattr(services, "_adapter", lambda settings, database, name: adapters[name])
+    generator_for = services.Generators(load_settings(home=tmp_path), None)  # type: ignore[arg-type]
+    assert generator_for(None) is generator_for("one")
+    assert generator_for("base") is generator_for("base")
+    assert loaded == ["one", "base"]
+    generator_for("two")  # the third: the one not used for longest goes
+    generator_for("base")
+    assert loaded == ["one", "base", "two"]
+    generator_for(None)
+    assert loaded == ["one", "base", "two", "one"]

@@ -1,0 +1,195 @@
+"""Writes with a model that runs in this process, on the processor, greedily.
+
+One worker thread owns the model: it writes one draft at a time, in the order they were asked for, at its own pace
+even where the reader is slow. Where the weights come from is `tutor/models.py`'s, how they are computed with
+`engine.py`'s and `greedy.py`'s.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutor.generators.protocol import FinishReason, GeneratorError, Message, ModelIdentity, Usage
+
+MAX_WAITING = 32  # drafts that may wait for the model; a further one is refused at once
+_LEAST_ROOM = 16  # tokens that must be left for the answer
+
+
+class LocalGenerator:
+    """A `Generator` over a folder with a model in transformers' layout (config, tokenizer, safetensors).
+
+    Loading takes a second or two and happens here. `adapter` is a folder in peft's layout, merged into the copy in
+    memory; `base_names` are the names by which an adapter may call this base. `precision` is auto, float32,
+    bfloat16 or int8; `auto` takes int8 where the processor is made for it. `threads` of None means all cores.
+    Raises GeneratorError: one line, with what to do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        identity: ModelIdentity,
+        adapter: Path | None = None,
+        base_names: Sequence[str] = (),
+        precision: str = "auto",
+        threads: int | None = None,
+        max_waiting: int = MAX_WAITING,
+        lookup: int = 6,
+    ) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        from tutor.generators.engine import load_engine
+        from tutor.generators.greedy import Greedy
+        from tutor.generators.weights import Adapter
+
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise GeneratorError(f"The model in {folder} can't be loaded: {reason}") from error
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise GeneratorError(f"The model in {folder} has no chat template; choose an instruct model.")
+        merged = Adapter(adapter, base_names=[identity.base, *base_names]) if adapter else None
+        engine = load_engine(folder, config, merged, precision)
+        self.precision = engine.precision
+        self.context = engine.context
+        self._identity = identity
+        self._special = [str(t) for t in self._tokenizer.added_tokens_decoder.values() if t.special]
+        self._backend = self._tokenizer.backend_tokenizer
+        self._max_waiting = max_waiting
+        self._jobs: queue.Queue[LocalDraft | None] = queue.Queue()
+        greedy = Greedy(engine, _end_tokens(folder, config, self._tokenizer), lookup=lookup)
+        worker = threading.Thread(
+            target=_work, args=(self._jobs, greedy, self._backend, threads), name="generator", daemon=True
+        )
+        worker.start()
+        self._stop = weakref.finalize(self, _stop, self._jobs, worker)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._identity
+
+    def close(self) -> None:
+        """Stop what is being written and free the model. Also happens by itself, at exit or with the last use."""
+        self._stop()
+
+    def stream(self, messages: Sequence[Message], *, max_new_tokens: int) -> LocalDraft:
+        """Start writing, or wait for one's turn. Raises GeneratorError if too many wait or the text is too long."""
+        if not self._stop.alive:
+            raise GeneratorError("The model was closed; start the program again.")
+        if self._jobs.qsize() >= self._max_waiting:
+            raise GeneratorError(
+                f"The model is busy and {self._jobs.qsize()} others wait for it; try again in a moment."
+            )
+        prompt = self._encode(messages)
+        room = self.context - len(prompt)
+        if room < _LEAST_ROOM:
+            raise GeneratorError(
+                f"The question with its notes is {len(prompt)} tokens long and the model reads at most "
+                f"{self.context - _LEAST_ROOM}; ask a shorter question or start a new conversation."
+            )
+        draft = LocalDraft(prompt, min(max_new_tokens, room))
+        self._jobs.put(draft)
+        return draft
+
+    def _encode(self, messages: Sequence[Message]) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            [{"role": m["role"], "content": self._defused(m["content"])} for m in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def _defused(self, text: str) -> str:
+        """`text` with nothing in it that the model could take for the end of a message or a new role."""
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        for token in self._special:
+            if token in text:
+                text = text.replace(token, f"{token[:1]}\u200b{token[1:]}")
+        return text
+
+
+class LocalDraft:
+    """A `Draft`. What it holds is written by the worker thread and read by whoever iterates."""
+
+    def __init__(self, prompt: list[int], limit: int) -> None:
+        self.prompt = prompt
+        self.limit = limit
+        self.usage = Usage(prompt=len(prompt), completion=0)
+        self.finish_reason: FinishReason = "cancelled"
+        self.cancelled = threading.Event()
+        self.pieces: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            while (piece := self.pieces.get()) is not None:
+                if isinstance(piece, Exception):
+                    reason = " ".join(str(piece).split())[:200] or type(piece).__name__
+                    raise GeneratorError(f"The model broke off: {reason}") from piece
+                yield piece
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+def _work(
+    jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any, threads: int | None
+) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)  # counts for products started by this thread
+    while (draft := jobs.get()) is not None:
+        try:
+            if not draft.cancelled.is_set():
+                _write(draft, greedy, tokenizer)
+        except Exception as error:  # noqa: BLE001  it is raised again where the draft is read
+            draft.pieces.put(error)
+        finally:
+            draft.pieces.put(None)
+            del draft  # else the last prompt would stay while the model waits for the next
+
+
+def _write(draft: LocalDraft, greedy: Any, tokenizer: Any) -> None:
+    from tokenizers.decoders import DecodeStream
+
+    characters = DecodeStream(skip_special_tokens=True)  # holds back the bytes of an unfinished character
+    count = 0
+    for token in greedy.write(draft.prompt, draft.limit):
+        if draft.cancelled.is_set():
+            return
+        if token is None:
+            continue
+        count += 1
+        draft.usage = Usage(prompt=len(draft.prompt), completion=count)
+        if text := characters.step(tokenizer, token):
+            draft.pieces.put(text)
+    draft.finish_reason = "length" if count >= draft.limit else "stop"
+
+
+def _stop(jobs: queue.Queue[LocalDraft | None], worker: threading.Thread) -> None:
+    jobs.put(None)
+    worker.join(timeout=2)
+
+
+def _end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
+    from transformers import GenerationConfig
+
+    found: set[int] = set()
+    try:
+        named = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+    except OSError:
+        named = None
+    for value in (named, config.eos_token_id, tokenizer.eos_token_id):
+        found.update(value if isinstance(value, list) else [] if value is None else [value])
+    return frozenset(found)

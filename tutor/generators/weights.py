@@ -1,0 +1,151 @@
+"""A base model's weights, one tensor at a time, with an adapter merged on the way: nothing is ever written back.
+
+Only safetensors is read (a pickle can run code). The base stays pristine by construction: its file is mapped
+read-only and the sum with the adapter is a new tensor. What is done with the tensors is `engine.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from tutor.generators.protocol import GeneratorError
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+# Settings of a peft adapter that change the arithmetic in ways not done here, with their harmless values.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "use_dora": (False, None),
+    "fan_in_fan_out": (False, None),
+    "modules_to_save": (None, []),
+    "lora_bias": (False, None),
+    "trainable_token_indices": (None, []),
+    "alora_invocation_tokens": (None, []),
+}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, in name order. Raises GeneratorError where there are none."""
+    try:
+        if (index := folder / "model.safetensors.index.json").is_file():
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        else:
+            names = ["model.safetensors"]
+        files = [folder / Path(name).name for name in names]
+        missing = [file for file in files if not file.is_file()]
+    except (OSError, ValueError, KeyError) as error:
+        raise GeneratorError(f"The model in {folder} can't be read ({error}); download it again.") from error
+    if missing:
+        raise GeneratorError(
+            f"The model in {folder} has no {missing[0].name}; only safetensors weights are loaded, never pickles."
+        )
+    return files
+
+
+class Adapter:
+    """A LoRA adapter in peft's layout. Raises GeneratorError when it can't be merged exactly."""
+
+    def __init__(self, folder: Path, *, base_names: Sequence[str]) -> None:
+        self.folder = folder
+        try:
+            self.config: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+            self._file = safe_open(str(folder / ADAPTER_WEIGHTS), framework="pt")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise GeneratorError(
+                f"The adapter in {folder} needs a sound {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} ({error})."
+            ) from error
+        trained_on = str(self.config.get("base_model_name_or_path") or "")
+        if trained_on not in base_names:
+            raise GeneratorError(
+                f"The adapter in {folder} was trained on {trained_on or 'an unnamed base'}, "
+                f"not on {base_names[0]}; serve that base or another adapter."
+            )
+        for key, plain in _PLAIN.items():
+            if key in self.config and self.config[key] not in plain:
+                raise GeneratorError(
+                    f"The adapter in {folder} uses {key}={self.config[key]}, which can't be merged here."
+                )
+        self._unused = set(self._file.keys())
+
+    def delta(self, name: str, shape: torch.Size) -> torch.Tensor | None:
+        """What to add to the weight `name`, float32, or None where the adapter leaves it alone."""
+        module = name.removesuffix(".weight")
+        keys = [f"base_model.model.{module}.lora_{side}.weight" for side in "AB"]
+        if keys[0] not in self._file.keys():  # noqa: SIM118  a safetensors file is no mapping
+            return None
+        try:
+            a, b = (self._file.get_tensor(key).float() for key in keys)
+        except SafetensorError as error:
+            raise GeneratorError(f"The adapter in {self.folder} is incomplete ({error}).") from error
+        if (b.shape[0], a.shape[1]) != tuple(shape) or a.shape[0] != b.shape[1]:
+            raise GeneratorError(f"The adapter in {self.folder} does not fit the base model at {module}.")
+        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+            raise GeneratorError(f"The adapter in {self.folder} holds values that are no numbers.")
+        self._unused.difference_update(keys)
+        return (b @ a) * self._scale(module, a.shape[0])
+
+    def require_all_used(self) -> None:
+        """Raise GeneratorError where a part of the adapter met no weight of the base."""
+        if self._unused:
+            raise GeneratorError(
+                f"The adapter in {self.folder} changes {sorted(self._unused)[0]}, which the base does not have."
+            )
+
+    def _scale(self, module: str, rank: int) -> float:
+        def lookup(pattern: str, default: float) -> float:
+            for key, value in (self.config.get(pattern) or {}).items():
+                if module == key or module.endswith(f".{key}"):
+                    return float(value)
+            return default
+
+        alpha = lookup("alpha_pattern", float(self.config.get("lora_alpha", rank)))
+        return alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
+
+
+class Weights:
+    """The tensors of a model folder by name, float32, the adapter merged where it changes one."""
+
+    def __init__(self, folder: Path, adapter: Adapter | None = None) -> None:
+        self.folder = folder
+        self._adapter = adapter
+        self._where: dict[str, Any] = {}
+        for file in weight_files(folder):
+            try:
+                opened = safe_open(str(file), framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise GeneratorError(f"The weights {file} are damaged ({error}); get them again.") from error
+            self._where.update(dict.fromkeys(opened.keys(), opened))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    def get(self, name: str, *, as_stored: bool = False) -> torch.Tensor:
+        """One tensor, as float32 or `as_stored`. Raises GeneratorError where the model has none of that name."""
+        try:
+            tensor = self._where[name].get_tensor(name)
+        except (KeyError, SafetensorError) as error:
+            raise GeneratorError(f"The model in {self.folder} has no weight {name}.") from error
+        tensor = tensor if as_stored else tensor.float()
+        delta = self._adapter.delta(name, tensor.shape) if self._adapter else None
+        return tensor if delta is None else tensor + delta
+
+    def add_adapter_to(self, model: torch.nn.Module) -> None:
+        """Merge the adapter into a model that was loaded whole."""
+        if self._adapter:
+            for name, parameter in model.named_parameters():
+                if (delta := self._adapter.delta(name, parameter.shape)) is not None:
+                    parameter.data = (parameter.data.float() + delta).to(parameter.dtype)
+        self.finished()
+
+    def finished(self) -> None:
+        """Call once every weight was read: raises GeneratorError if the adapter has a part left over."""
+        if self._adapter:
+            self._adapter.require_all_used()

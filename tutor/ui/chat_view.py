@@ -1,0 +1,316 @@
+"""The Chat page as HTML: turns, the answer being written, sources, conversations. Values in, text out.
+
+Turns come as the JSON that `tutor.wire` writes and the database keeps, so a finished answer and a restored one look
+the same. Sentences that the check refused are shown in "What happened" only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutor.ui.library import COURSE
+from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, reader_url, shorten, url
+
+Json = Mapping[str, Any]
+Ids = Mapping[tuple[str, str], int]
+
+PROMISE = "Saved for the next training run; nothing about the tutor changes now."
+CORRECTED = "Your correction is saved for the next training run; nothing about the tutor changes now."
+_BADGES = {
+    "answered": ("Checked against the material", "Every sentence shown is supported by the cited sources."),
+    "quoted": ("In the material’s own words", "No sentence of the draft held up, so the sources speak."),
+    "not_covered": ("Not covered by the material", "The tutor only answers from what is indexed."),
+    "interrupted": (
+        "Stopped before it was finished",
+        "The question is saved. Retry to get the whole answer.",
+    ),
+    "failed": ("No answer", "The question is saved. Retry when the problem is solved."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """A turn as the page shows it. `running` means that it is being answered right now, here or in another tab."""
+
+    id: int
+    question: str
+    status: str
+    sentences: Sequence[Json] = ()
+    citations: Sequence[Json] = ()
+    passages: Sequence[Json] = ()
+    follow_ups: Sequence[str] = ()
+    answer: str = ""
+    error: str | None = None
+    rating: str | None = None
+    correction: str | None = None
+    running: bool = False
+
+
+@dataclass(slots=True)
+class LiveView:
+    """What is known of an answer while it is written."""
+
+    question: str
+    turn_id: int | None = None
+    conversation_id: int | None = None
+    status: str = "Looking in the material…"
+    seconds: int = 0
+    sentences: list[Json] = field(default_factory=list)
+    citations: list[Json] = field(default_factory=list)
+    passages: list[Json] = field(default_factory=list)
+
+
+def thread(turns: Sequence[TurnView], ids: Ids, *, conversation: int | None, last_open: bool = True) -> str:
+    """All turns of a conversation. `last_open` lets the newest be retried and edited."""
+    shown = join(
+        turn(view, ids, newest=last_open and index == len(turns) - 1) for index, view in enumerate(turns)
+    )
+    return f'<div class="thread" data-conversation="{conversation or ""}">{shown}</div>'
+
+
+def turn(view: TurnView, ids: Ids, *, newest: bool, conversation: int | None = None) -> str:
+    """One question with its answer and what can be done with both."""
+    state = f' data-conversation="{conversation}"' if conversation else ""
+    if view.running:
+        body = '<p class="status">This answer is being written in another tab. Reload to see it.</p>'
+        return _turn(view.id, _question(view, editable=False), body, state)
+    body = (
+        f"{_badge(view.status)}{_answer(view, ids)}{_error(view)}{_nearest(view, ids)}"
+        f"{_actions(view, newest=newest)}{_details(view.id)}"
+    )
+    chips = follow_ups(view.follow_ups) if newest else ""
+    return _turn(view.id, _question(view, editable=newest), body + chips, state)
+
+
+def live(view: LiveView, ids: Ids) -> str:
+    """The answer being written: only checked sentences, and one quiet line about what is going on."""
+    conversation = f' data-conversation="{view.conversation_id}"' if view.conversation_id else ""
+    waited = f'<span aria-hidden="true"> {view.seconds} s</span>' if view.seconds >= 2 else ""
+    body = (
+        f'<div class="answer" aria-live="polite">{_sentences(view.sentences, view.citations, ids)}</div>'
+        f'<p class="status"><span class="pulse" aria-hidden="true"></span><span role="status">{esc(view.status)}'
+        f"</span>{waited}</p>"
+    )
+    question = f'<h2 class="question">{esc(view.question)}</h2>'
+    return _turn(view.turn_id, question, body, f"{conversation} data-running")
+
+
+def refused(question: str, reason: str) -> str:
+    """A question that could not be asked, and why."""
+    asked = f'<h2 class="question">{esc(shorten(question, 200))}</h2>' if question.strip() else ""
+    return f'<article class="turn">{asked}<p class="error" role="alert">{esc(reason)}</p></article>'
+
+
+def empty(suggested: Sequence[str], page_title: str | None) -> str:
+    """An empty conversation: what can be asked here."""
+    about = f"about “{page_title}”" if page_title else "about the course"
+    return (
+        f'<div class="thread" data-conversation=""><div class="welcome"><h1>Ask {esc(about)}</h1>'
+        "<p>The tutor answers from the material only. It checks every sentence before it shows it, and says so "
+        f"when the material has no answer.</p>{_chips(suggested, 'Suggested questions')}</div></div>"
+    )
+
+
+def missing() -> str:
+    """A link to a conversation that was deleted or never was."""
+    return (
+        '<div class="thread" data-conversation=""><div class="welcome"><h1>This conversation is gone</h1>'
+        f'<p>It was deleted, or the link is wrong. <a href="{esc(url("chat"))}">Start a new one</a>.</p></div></div>'
+    )
+
+
+def follow_ups(questions: Sequence[str]) -> str:
+    """Questions to go on with."""
+    return _chips(questions, "You could ask next") if questions else ""
+
+
+def sources(
+    passages: Sequence[Json], citations: Sequence[Json], ids: Ids, *, turn_id: int | None = None
+) -> str:
+    """The passages an answer rests on, in rank order, each with the sentences that are cited from it."""
+    if not passages and not citations:
+        hint = '<p class="hint">They appear here with the answer.</p>'
+        return f'<div class="sources is-empty"><h2>Sources</h2>{hint}</div>'
+    left = list(citations)
+    cards = []
+    for passage in passages:
+        cited = [c for c in left if _inside(c, passage)]
+        left = [c for c in left if c not in cited]
+        cards.append(_source(passage, cited, ids))
+    cards += [_source(citation, [citation], ids) for citation in left]
+    return f'<div class="sources" data-turn="{turn_id or ""}"><h2>Sources</h2><ol>{join(cards)}</ol></div>'
+
+
+def conversations(listed: Sequence[tuple[int, str, str]], current: int | None) -> str:
+    """The list beside the chat. `listed` are (id, title, when)."""
+    items = join(
+        f'<li class="conversation" data-conversation="{number}"><a href="{esc(url("chat", c=number))}"'
+        f"{' aria-current=' + chr(34) + 'page' + chr(34) if number == current else ''}>"
+        f'<span class="conversation-title">{esc(title)}</span><span class="conversation-when">{esc(at)}</span></a>'
+        f'<details class="menu"><summary aria-label="Rename or delete">{icon("more")}</summary><div class="menu-body">'
+        f'<form data-act="rename"><label>Title <input name="title" value="{esc(title)}" maxlength="120" required>'
+        '</label><button type="submit">Rename</button></form>'
+        '<button type="button" class="danger" data-act="delete">Delete</button></div></details></li>'
+        for number, title, at in listed
+    )
+    none = '<p class="hint">Your conversations will be listed here.</p>'
+    return (
+        '<div class="side-box"><button type="button" class="side-toggle" data-act="side" aria-expanded="false">'
+        f'<span>Conversations</span></button><div class="side-body"><a class="button quiet" href="{esc(url("chat"))}">'
+        f'New conversation</a><ul class="conversation-list">{items}</ul>{"" if items else none}</div></div>'
+    )
+
+
+def feedback(turn_id: int, rating: str | None, correction: str | None) -> str:
+    """Thumbs, and once one is given, room for a correction and what will happen with both."""
+    thumbs = join(
+        f'<button type="button" class="icon-button {name}" data-act="rate" data-rating="{name}" '
+        f'aria-pressed="{str(rating == name).lower()}" aria-label="{label}" title="{label}">{icon("thumb")}</button>'
+        for name, label in (("up", "Good answer"), ("down", "Not a good answer"))
+    )
+    note = ""
+    if rating:
+        opened = " open" if rating == "down" and not correction else ""
+        note = (
+            f'<div class="feedback-more"><p class="promise" role="status">{CORRECTED if correction else PROMISE}</p>'
+            f"<details{opened}><summary>{'Edit your correction' if correction else 'Add a correction (optional)'}"
+            f'</summary><form data-act="correct" data-rating="{esc(rating)}"><label>What should the answer have said?'
+            f'<textarea name="correction" rows="3" maxlength="4000">{esc(correction or "")}</textarea></label>'
+            '<button type="submit" class="button">Save correction</button></form></details></div>'
+        )
+    return f'<div class="feedback" data-turn="{turn_id}"><span class="thumbs">{thumbs}</span>{note}</div>'
+
+
+def _turn(turn_id: int | None, question: str, body: str, state: str) -> str:
+    number = f' id="turn-{turn_id}" data-turn="{turn_id}"' if turn_id else ""
+    return (
+        f'<article class="turn"{number}{state}><div class="asked">{question}</div>'
+        f'<div class="said">{body}</div></article>'
+    )
+
+
+def _question(view: TurnView, *, editable: bool) -> str:
+    text = f'<h2 class="question">{esc(view.question)}</h2>'
+    if not editable:
+        return text
+    return (
+        f'{text}<button type="button" class="icon-button" data-act="edit" aria-label="Edit the question" '
+        f'title="Edit the question">{icon("edit")}</button>'
+    )
+
+
+def _badge(status: str) -> str:
+    label, title = _BADGES[status]
+    return f'<p class="badge is-{status}" title="{esc(title)}">{label}</p>'
+
+
+def _answer(view: TurnView, ids: Ids) -> str:
+    shown = _sentences(view.sentences, view.citations, ids)
+    if not shown and view.status == "answered" and view.answer:  # a closed-book answer from the API
+        shown = f'<p class="hint">Not checked against the material:</p><p>{esc(view.answer)}</p>'
+    return f'<div class="answer">{shown}</div>' if shown else ""
+
+
+def _sentences(sentences: Sequence[Json], citations: Sequence[Json], ids: Ids) -> str:
+    """Checked sentences as paragraphs, the material's own words set apart."""
+    cited = {citation["n"]: citation for citation in citations}
+    blocks: list[tuple[str, list[str]]] = []
+    for sentence in sentences:
+        if not sentence["supported"]:
+            continue
+        origin = sentence.get("origin", "model")
+        marks = join(_mark(cited[n], ids) for n in sentence["citations"] if n in cited)
+        text = f"<span>{esc(plain(sentence['text']) if origin == 'material' else sentence['text'])}{marks}</span>"
+        if blocks and blocks[-1][0] == origin and origin != "material":
+            blocks[-1][1].append(text)
+        else:
+            blocks.append((origin, [text]))
+    return join(
+        f"<blockquote>{' '.join(texts)}</blockquote>" if origin == "material" else f"<p>{' '.join(texts)}</p>"
+        for origin, texts in blocks
+    )
+
+
+def _mark(citation: Json, ids: Ids) -> str:
+    place = f"{citation['title']} › {citation['heading']}" if citation["heading"] else citation["title"]
+    quote = shorten(plain(citation["quote"]), 160)
+    return (
+        f'<sup><a class="cite" target="{READER_TAB}" href="{esc(_link(citation, ids))}" '
+        f'aria-label="Source {citation["n"]}: {esc(place)}" title="{esc(place)}: “{esc(quote)}”">'
+        f"{citation['n']}</a></sup>"
+    )
+
+
+def _link(place: Json, ids: Ids) -> str:
+    source = place.get("source") or COURSE
+    span = (place["start"], place["end"])
+    return reader_url(source, place["document"], doc=ids.get((source, place["document"])), cite=span)
+
+
+def _source(place: Json, cited: Sequence[Json], ids: Ids) -> str:
+    heading = f" › {esc(place['heading'])}" if place["heading"] else ""
+    quotes = join(
+        f'<a class="quote" target="{READER_TAB}" href="{esc(_link(c, ids))}"><span class="n">{c["n"]}</span>'
+        f"<q>{esc(plain(c['quote']))}</q></a>"
+        for c in cited
+    )
+    return (
+        f'<li class="source{" is-cited" if cited else ""}"><a class="source-title" target="{READER_TAB}" '
+        f'href="{esc(_link(place, ids))}"><strong>{esc(place["title"])}</strong>{heading}</a>{quotes}</li>'
+    )
+
+
+def _inside(citation: Json, passage: Json) -> bool:
+    same = citation["document"] == passage["document"] and citation.get("source") == passage.get("source")
+    return bool(same and passage["start"] <= citation["start"] < passage["end"])
+
+
+def _error(view: TurnView) -> str:
+    if view.status not in ("failed", "interrupted") or not view.error:
+        return ""
+    return f'<p class="error">{esc(view.error)}</p>'
+
+
+def _nearest(view: TurnView, ids: Ids) -> str:
+    if view.status != "not_covered":
+        return ""
+    pages = {(p.get("source"), p["document"]): p for p in reversed(view.passages)}
+    links = join(
+        f'<li><a target="{READER_TAB}" href="{esc(_link(p, ids))}">{esc(p["title"])} › {esc(p["heading"])}</a></li>'
+        for p in list(reversed(pages.values()))[:3]
+    )
+    return f'<ul class="nearest" aria-label="Nearest pages">{links}</ul>' if links else ""
+
+
+def _actions(view: TurnView, *, newest: bool) -> str:
+    parts = []
+    if view.status not in ("failed", "interrupted") and view.sentences:
+        parts.append(feedback(view.id, view.rating, view.correction))
+    if newest:
+        primary = "button" if view.status in ("failed", "interrupted") else "text-button"
+        parts.append(
+            f'<button type="button" class="{primary}" data-act="retry">{icon("retry")}Retry</button>'
+        )
+    elif view.passages:
+        parts.append(
+            f'<button type="button" class="text-button" data-act="sources">'
+            f"{count(len(view.citations) or len(view.passages), 'source')}</button>"
+        )
+    return f'<div class="actions">{join(parts)}</div>'
+
+
+def _details(turn_id: int) -> str:
+    return (
+        f'<details class="what" data-turn="{turn_id}"><summary>What happened</summary>'
+        '<div class="what-body"><p class="hint">Loading…</p></div></details>'
+    )
+
+
+def _chips(questions: Sequence[str], label: str) -> str:
+    chips = join(
+        f'<li><button type="button" class="chip" data-act="ask">{esc(question)}</button></li>'
+        for question in questions
+    )
+    return f'<div class="chips"><p class="chips-label">{label}</p><ul>{chips}</ul></div>'
