@@ -22,7 +22,7 @@ import numpy as np
 from retrieval.records import Passage, Sentence, Vectors
 from retrieval.words import content_stems, words
 
-MAX_SENTENCES = 4
+MAX_SENTENCES = 3
 MIN_WORDS = 3
 MAX_LIST_ITEMS = 6
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
@@ -39,9 +39,10 @@ _DEFINITION_QUESTION = re.compile(
     r"^\s*(?:so\s+)?(?:what(?:'s|’s| is| are| does|'re)|define|meaning of|who is)\b", re.IGNORECASE
 )
 _DEFINES = re.compile(
-    r"^(?:an?|the)?\s*([\w\s\-/()]{2,60}?)\s+(?:is|are|means|refers to)\s+(?:an?|the|when|how)?\b",
+    r"^(?:an?|the)?\s*([^.;:]{2,90}?)\s+(?:is|are|means|refers to)\s+(?:an?|the|when|how|what)\b",
     re.IGNORECASE,
 )
+_APPOSITION = re.compile(r"[,()]|\b(?:short for|also called|or)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +129,42 @@ def shipped_calibration() -> Calibration:
 
 
 def select_evidence(
-    question: str, query_vector: Vectors, passages: Sequence[Passage], calibration: Calibration | None = None
+    question: str,
+    query_vector: Vectors,
+    passages: Sequence[Passage],
+    calibration: Calibration | None = None,
+    *,
+    sides: Sequence[tuple[str, Vectors]] = (),
 ) -> Evidence:
     """Choose the sentences of `passages` that answer `question`, and judge whether they do.
 
-    `query_vector` has shape (d,) and length 1, from the embedder that made the passages' sentence vectors.
+    `query_vector` has shape (d,) and length 1, from the embedder that made the passages' sentence vectors. `sides` are
+    the questions hidden in a comparison ("What is training?") with their vectors: each gets its best sentence.
     """
     calibration = calibration or shipped_calibration()
     found = candidates(question, query_vector, passages)
     if not found:
         return Evidence(question, (), 0.0, calibration.threshold)
-    scored = sorted(
-        ((calibration.sentence.probability(c.features), c) for c in found),
-        key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
-    )
+    chosen: list[EvidenceSentence] = []
+    for side, side_vector in sides:
+        scored = _scored(candidates(side, side_vector, passages), calibration)
+        _choose(scored, 1.0, into=chosen)
+    _choose(_scored(found, calibration), calibration.keep_ratio, into=chosen)
     features = coverage_features(question, found, passages)
     return Evidence(
         question=question,
-        sentences=_in_reading_order(_choose(scored, calibration.keep_ratio)),
+        sentences=_in_reading_order(chosen),
         confidence=calibration.coverage.probability(features),
         threshold=calibration.threshold,
         features=features,
+    )
+
+
+def _scored(found: Sequence[Candidate], calibration: Calibration) -> list[tuple[float, Candidate]]:
+    """Best first; equals in the order of the passages."""
+    return sorted(
+        ((calibration.sentence.probability(c.features), c) for c in found),
+        key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
     )
 
 
@@ -172,7 +188,7 @@ def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]
                 "window_cosine": _window_cosine(passage, index, query_vector),
                 "passage_cosine": passage.dense,
                 "heading_terms": _share((terms & heading) - stems, weights),
-                "defines": float(_defines(sentence.text, topic)),
+                "defines": _defines(sentence.text, topic),
                 "brevity": min(1.0, 8 / len(words(sentence.text))),
             }
             rows.append(Candidate(passage, index, features))
@@ -200,20 +216,20 @@ def coverage_features(
     }
 
 
-def _choose(scored: Sequence[tuple[float, Candidate]], keep_ratio: float) -> list[EvidenceSentence]:
-    """The best sentence and those nearly as good that say something else, with what they lean on."""
+def _choose(
+    scored: Sequence[tuple[float, Candidate]], keep_ratio: float, into: list[EvidenceSentence]
+) -> None:
+    """Add the best sentence and those nearly as good that say something else, with what they lean on."""
     floor = scored[0][0] * keep_ratio
-    chosen: list[EvidenceSentence] = []
     for score, candidate in scored:
-        if score < floor or len(chosen) >= MAX_SENTENCES:
+        if score < floor or len(into) >= MAX_SENTENCES:
             break
         for index in _with_context(candidate.passage, candidate.index):
             vector = candidate.passage.sentence_vectors[index]
-            if all(float(vector @ other.vector) < SAME_MEANING for other in chosen):
-                chosen.append(
+            if all(float(vector @ other.vector) < SAME_MEANING for other in into):
+                into.append(
                     EvidenceSentence(candidate.passage.sentences[index], candidate.passage, score, vector)
                 )
-    return chosen
 
 
 def _with_context(passage: Passage, index: int) -> list[int]:
@@ -252,13 +268,16 @@ def _window_cosine(passage: Passage, index: int, query_vector: Vectors) -> float
     return float(window @ query_vector) / max(1e-9, float(np.linalg.norm(window)))
 
 
-def _defines(sentence: str, topic: Sequence[str]) -> bool:
-    """Does the sentence open like a definition ("A token is a ...") of what the question asks about?"""
+def _defines(sentence: str, topic: Sequence[str]) -> float:
+    """How far the sentence opens like a definition of what the question asks about; 1.0 is exactly that.
+
+    "RAG, short for retrieval-augmented generation, is a ..." defines both names. Each is compared by Jaccard overlap.
+    """
     match = _DEFINES.match(sentence)
     if not match or not topic:
-        return False
-    subject = set(content_stems(match.group(1)))
-    return bool(subject) and subject <= set(topic)
+        return 0.0
+    names = [set(content_stems(name)) for name in _APPOSITION.split(match.group(1))]
+    return max(len(name & set(topic)) / len(name | set(topic)) for name in names)
 
 
 def _rarity(terms: set[str], passages: Sequence[Passage]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from retrieval.words import OPPOSITES, content_stems, negations, numbers, quanti
 MIN_COSINE = 0.60  # draft sentence to its nearest evidence sentence
 MIN_KNOWN_WORDS = 0.85  # share of its content words that stand in the cited evidence (or the question)
 MIN_ORDER = 0.70  # longest common run of shared content words, in order, over all shared ones
+HOPELESS_WORDS = 3
 SAID_COSINE = 0.80  # from here, with SAID_WORDS, an evidence sentence counts as already said
 SAID_WORDS = 0.70
 
@@ -28,7 +29,8 @@ _TURN = re.compile(
     r"[;:]|,?\s(?:while|whereas|but|unlike|instead of|rather than|although)\s|,\s(?:and|so|yet|not)\s", re.I
 )
 _ABOUT_THE_TASK = re.compile(
-    r"\b(?:the notes?|the question|the answer|as an ai|the text|the passage)\b", re.IGNORECASE
+    r"^(?:question|answer|notes?):|\b(?:the notes?|the question|the answer|as an ai|the text|the passage)\b",
+    re.IGNORECASE,
 )
 
 
@@ -50,6 +52,8 @@ def check_sentence(
         return _refused("unfinished")
     if _ABOUT_THE_TASK.search(sentence):
         return _refused("talks about the task")
+    if sentence.endswith("?"):
+        return _refused("asks instead of answering")
     if not stems or set(stems) <= set(content_stems(question)):
         return _refused("says nothing that the question did not")
     if not evidence:
@@ -82,6 +86,19 @@ def check_sentence(
     if _order(stems, content_stems(cited)) < MIN_ORDER:
         reasons.append("the words stand in another order than in the evidence")
     return Check(not reasons, cites if not reasons else (), tuple(reasons))
+
+
+def hopeless(beginning: str, evidence: Sequence[EvidenceSentence], question: str) -> bool:
+    """Can a sentence that begins like this no longer pass? True once it has HOPELESS_WORDS that the evidence lacks.
+
+    A sentence of ordinary length (up to 20 content words) then fails the word rule however it ends, so that there is
+    no reason to wait for the model to finish it.
+    """
+    known = set(content_stems(question))
+    for item in evidence:
+        known.update(content_stems(f"{item.sentence.text} {_place(item)}"))
+    whole_words = beginning.rsplit(None, 1)[0] if beginning.split() else ""
+    return len({s for s in content_stems(whole_words) if s not in known}) >= HOPELESS_WORDS
 
 
 def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]]) -> bool:

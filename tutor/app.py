@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Mount
 
 from tutor.failures import BusyError
 from tutor.ui import layout
@@ -128,35 +129,50 @@ def create_app(services: Services) -> FastAPI:
             mcp_server=False,
             max_file_size="1kb",
         )
+
+    def let_go() -> None:
+        live.stop_all(wait=0)
+        for route in app.routes:
+            if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+                route.app.stop_event.set()
+
+    app.state.let_go = let_go
     app.add_middleware(Guard, pages=("/", *(f"/{path}" for _, path in layout.PAGES if path)))
     return app
 
 
 def serve(services: Services, host: str, port: int) -> None:
     """Serve until interrupted; says where on stderr once it listens. Raises PortBusy."""
-    listening = _listen(host, port)
-    config = uvicorn.Config(
-        create_app(services), log_level="warning", timeout_graceful_shutdown=3, server_header=False
-    )
-    _Server(config, listening).run(sockets=[listening])
+    Server(services, host, port).run()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, saying where it is once it answers."""
+class Server(uvicorn.Server):
+    """The app on a port, held from the start. `run` returns when it was told to stop (`should_exit`, Ctrl-C)."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
-        super().__init__(config)
-        self._address = listening.getsockname()
+    def __init__(self, services: Services, host: str, port: int) -> None:
+        """Raises PortBusy. Port 0 takes a free one."""
+        self._socket = _listen(host, port)
+        self._app = create_app(services)
+        super().__init__(
+            uvicorn.Config(self._app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+        )
+        name, number = self._socket.getsockname()[:2]
+        self.url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the port that is held."""
+        super().run(sockets=sockets or [self._socket])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where."""
         await super().startup(sockets=sockets)
         if self.started:
-            host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
-            print(
-                f"Study Tutor is at http://{host}:{self._address[1]} (Ctrl-C ends it)",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"Study Tutor is at {self.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop. Open pages keep a connection each, which Gradio ends only when told to."""
+        self._app.state.let_go()
+        await super().shutdown(sockets=sockets)
 
 
 class _Static(StaticFiles):

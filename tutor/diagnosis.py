@@ -114,7 +114,20 @@ def _data(database: Database) -> Check:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    yield from ()
+    """The models are there; what better ones would need is said in passing."""
+    from tutor.models import LARGER_MODELS, describe_models
+
+    try:
+        for model in describe_models(settings):
+            where = f"{model.name} ({model.source}), {gigabytes(model.size_bytes)}"
+            found = f"{where}, {model.detail}" if model.present else f"{model.name} is missing"
+            yield Check(model.role, model.present, found, "" if model.present else model.detail)
+    except Exception as error:  # noqa: BLE001
+        yield Check("models", False, failures.one_line(error), "correct this, then run doctor again")
+    larger = ", ".join(f"{model.hub_id} ({model.memory_gb:g} GB)" for model in LARGER_MODELS)
+    yield Check(
+        "larger models", True, f"with memory for them, better answers: {larger}; see study-tutor models"
+    )
 
 
 def _torch() -> Check:

@@ -56,6 +56,10 @@ class Services:
         if name is not None and name != BASE:
             _adapter(self.settings, self.database, name)
 
+    def load_embedder(self) -> None:
+        """Load the embedder now, so that the timings of what follows are those of the work. Raises EmbedderError."""
+        self.retriever.embedder.encode(["warm"])
+
     def close(self) -> None:
         """Close the database connections."""
         self.database.close()
@@ -72,8 +76,9 @@ def build_services(
 ) -> Services:
     """Open the database, find the embedder, index the course if it changed, and put the tutor together.
 
-    `on_progress(path, done, total)` is told about the course. `embedder` and `generator_for` replace what the settings name (tests, evaluation). Raises HomeError,
-    SettingsError, EmbedderError or a DatabaseError, each one line; GeneratorError comes with the first answer.
+    `on_progress(path, done, total)` is told about the course. `embedder` and `generator_for` replace what the
+    settings name (tests, evaluation). Raises HomeError, SettingsError, EmbedderError or a DatabaseError, each
+    one line; GeneratorError comes with the first answer.
     """
     from retrieval.retriever import Retriever
     from tutor.turn import Tutor
@@ -140,6 +145,8 @@ class Generators:
 
     def __call__(self, name: str | None) -> Generator:
         """Raises NotFound for an adapter nobody registered, GeneratorError if the model can't be loaded."""
+        from tutor.models import load_generator
+
         adapter = None if name == BASE else _adapter(self._settings, self._database, name)
         key = adapter.sha256 if adapter else BASE
         with self._lock:
@@ -149,11 +156,6 @@ class Generators:
                 self._loaded[key] = load_generator(self._settings, adapter)
             self._loaded.move_to_end(key)
             return self._loaded[key]
-
-
-def load_generator(settings: Settings, adapter: ServedAdapter | None) -> Generator:
-    """Load the model that the settings name, with this adapter. Raises GeneratorError."""
-    raise NotImplementedError
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     embedder: str = Field(SHIPPED_EMBEDDER, description="shipped name, a folder, or a hub id")
     threads: int | None = Field(None, ge=1, description="CPU threads for the models; all cores when unset")
 
-    passages: int = Field(6, ge=1, le=50, description="passages retrieved for a question")
+    passages: int = Field(8, ge=1, le=50, description="passages retrieved for a question")
     max_question_chars: int = Field(2000, ge=50, le=20000)
     max_new_tokens: int = Field(96, ge=8, le=4096)
 

@@ -43,6 +43,16 @@ _EXPLETIVE = re.compile(
     r"\b(?:is|does|would|will|can|was)\s+it\s+(?:true|possible|ok|okay|safe|better|worth)\b", re.I
 )
 _MAX_TOPIC_WORDS = 5
+_COMPARISONS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\bdifferences? between (.{2,60}?) and (.{2,60})$",
+        r"\bcompare (.{2,60}?) (?:and|with|to|against) (.{2,60})$",
+        r"^(?:how |what )?(?:is |are |do |does )?(.{2,60}?) (?:different|differs?) from (.{2,60})$",
+        r"^(?:what is |which is better,? )?(.{2,60}?) (?:vs\.?|versus) (.{2,60})$",
+    )
+]
+_ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 
 def standalone_question(question: str, earlier: Sequence[str]) -> str:
@@ -68,6 +78,16 @@ def standalone_question(question: str, earlier: Sequence[str]) -> str:
         if match and not _names_its_own_topic(question[: match.start()]):
             return question[: match.start()] + replacement + question[match.end() :]
     return question
+
+
+def compared_things(question: str) -> tuple[str, ...]:
+    """The two things that a question compares ("what's the difference between A and B?"), else ()."""
+    for pattern in _COMPARISONS:
+        if match := pattern.search(question.strip().rstrip("?.! ")):
+            things = tuple(_ARTICLE.sub("", thing).strip(" ,") for thing in match.groups())
+            if all(content_stems(thing) for thing in things):
+                return things
+    return ()
 
 
 def topic_of(question: str) -> str:

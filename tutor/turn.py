@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Generator as Stepwise
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from db import conversations
 from retrieval.evidence import Evidence, select_evidence
-from retrieval.grounding import already_said, check_sentence
-from retrieval.sentences import split
+from retrieval.grounding import already_said, check_sentence, hopeless
+from retrieval.sentences import split_sentences
 from tutor import wire
 from tutor.answer import AnswerBuilder, follow_ups, not_covered, tidy_draft_sentence
 from tutor.events import (
@@ -34,7 +34,7 @@ from tutor.events import (
 from tutor.generators.protocol import Generator, GeneratorError, Message, ModelIdentity, Usage
 from tutor.prompt import build_closed_book, build_messages
 from tutor.replay import result_of
-from tutor.standalone import standalone_question
+from tutor.standalone import compared_things, standalone_question
 
 if TYPE_CHECKING:
     from db.session import Database
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 # A draft that strays twice will not come back: stop it, and quote instead.
 MAX_REFUSED = 2
+PASSAGES_PER_SIDE = 2
 MAX_DRAFT_SENTENCES = 4
 SAME_SENTENCE = 0.97  # cosine from which a draft repeats itself
 UNCHECKED = "closed book: not checked against the material"
@@ -169,9 +170,18 @@ class _Run:
         yield TurnLogged(logged())
 
     def _search(self) -> tuple[tuple[Passage, ...], Evidence]:
-        passages = self.tutor.retriever.retrieve(self.query, self.tutor.settings.passages)
-        vector = self.tutor.retriever.embedder.encode([self.query])[0]
-        return passages, select_evidence(self.query, vector, passages)
+        """Passages and evidence; a comparison is also searched side by side."""
+        retriever, count = self.tutor.retriever, self.tutor.settings.passages
+        sides = [f"What is {thing}?" for thing in compared_things(self.query)]
+        found = [*retriever.retrieve(self.query, count)]
+        for side in sides:
+            found += retriever.retrieve(side, PASSAGES_PER_SIDE)
+        distinct = {passage.chunk_id: passage for passage in reversed(found)}
+        ranked = [p for p in found if distinct.pop(p.chunk_id, None)]
+        passages = tuple(replace(passage, rank=rank) for rank, passage in enumerate(ranked, start=1))
+        vector, *side_vectors = retriever.embedder.encode([self.query, *sides])
+        pairs = list(zip(sides, side_vectors, strict=True))
+        return passages, select_evidence(self.query, vector, passages, sides=pairs)
 
     def _decline(self) -> Iterator[Event]:
         self.status = "not_covered"
@@ -188,7 +198,11 @@ class _Run:
         self.messages = build_messages(self.query, evidence.sentences)
         refused = 0
         try:
-            with closing(self._draft_sentences(adapter)) as drafted:
+
+            def give_up(beginning: str) -> bool:
+                return not said and hopeless(beginning, evidence.sentences, self.query)
+
+            with closing(self._draft_sentences(adapter, give_up)) as drafted:
                 for item in drafted:
                     if isinstance(item, DraftDelta):
                         yield item
@@ -229,8 +243,13 @@ class _Run:
                 said.append((item.sentence.text, item.vector))
                 yield self._shown(self.builder.add_quote(item))
 
-    def _draft_sentences(self, adapter: str | None) -> Stepwise[str | DraftDelta, None, None]:
-        """The draft's raw pieces, and each sentence as soon as it is whole. Closing this stops the model."""
+    def _draft_sentences(
+        self, adapter: str | None, give_up: Callable[[str], bool] = lambda _: False
+    ) -> Stepwise[str | DraftDelta, None, None]:
+        """The draft's raw pieces, and each sentence as soon as it is whole. Closing this stops the model.
+
+        `give_up` looks at the sentence being written: once it says so, that sentence is the draft's last.
+        """
         with self.clock.stage("load"):
             generator = self.tutor.generator_for(adapter)
         self.identity = generator.identity
@@ -242,6 +261,8 @@ class _Run:
                 yield DraftDelta(piece)
                 finished, pending = finished_sentences(pending + piece)
                 yield from finished
+                if give_up(pending):
+                    break
             if rest := tidy_draft_sentence(pending):
                 yield rest
         finally:
@@ -360,7 +381,7 @@ def valid_question(question: str, limit: int) -> str:
 
 def finished_sentences(text: str) -> tuple[list[str], str]:
     """Split what has been drafted so far into whole sentences and the rest that is still being written."""
-    spans = split(text)
+    spans = split_sentences(text)
     if not spans:
         return [], text
     # The last one may go on, unless a line break after it says otherwise.

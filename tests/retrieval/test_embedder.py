@@ -100,21 +100,21 @@ def test_vectors_are_unit_rows_in_order_from_any_thread(shipped: SentenceEmbedde
         "A cat is sitting on a rug. " * 30,
         "",
         "Gradient descent lowers the loss.",
-    ] * 20
+    ] * 5
     alone = np.vstack([shipped.encode([text]) for text in texts[:5]])
     assert alone.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1.0, atol=1e-5)
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(shipped.encode, [texts] * 4))
     for rows in together:
-        np.testing.assert_allclose(rows, np.tile(alone, (20, 1)), atol=1e-4)
+        np.testing.assert_allclose(rows, np.tile(alone, (5, 1)), atol=1e-4)
     assert alone[1] @ alone[2] > alone[1] @ alone[4] + 0.3
     assert shipped.encode([]).shape == (0, 384)
 
 
 @pytest.mark.models
 def test_the_course_questions_find_their_passages(shipped: SentenceEmbedder, database: Database) -> None:
-    """Measured: 0.82 overall (the two rankings fused by rank alone: 0.66). Most questions avoid the page's words."""
+    """Measured: 0.81 (the two rankings fused by rank alone: 0.66). Most questions avoid the page's words."""
     lines = (ROOT / "tests" / "data" / "course_questions.jsonl").read_text("utf-8").splitlines()
     questions = [q for q in map(json.loads, lines) if q["answerable"]]
     report = ingest_folder(database, shipped, ROOT / "tutor" / "course", source="course")
@@ -129,8 +129,7 @@ def test_the_course_questions_find_their_passages(shipped: SentenceEmbedder, dat
 
 
 def holds(passage: Passage, gold: list[dict[str, str]]) -> bool:
-    words = " ".join(sentence.text for sentence in passage.sentences)
+    text = " ".join(sentence.text for sentence in passage.sentences)
     return any(
-        (g["document"] == passage.document and g["quote"] in (words, passage.text)) or g["quote"] in words
-        for g in gold
+        g["document"] == passage.document and (g["quote"] in passage.text or g["quote"] in text) for g in gold
     )

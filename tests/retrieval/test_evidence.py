@@ -102,12 +102,33 @@ def test_nothing_found_is_not_covered() -> None:
     assert not select_evidence("What?", QUERY, [], BY_COSINE).covered
 
 
-def test_features_of_a_definition() -> None:
-    page = passage(("A token is a piece of text.", 0.9), ("A token bill is a list of prices.", 0.5))
-    definition, other = candidates("What is a token?", QUERY, [page])
-    assert (definition.features["defines"], other.features["defines"]) == (1.0, 0.0)
-    (why,) = candidates("Why do tokens cost money?", QUERY, [passage(("A token is a piece of text.", 0.9))])
-    assert why.features["defines"] == 0.0
+@pytest.mark.parametrize(
+    ("question", "sentence", "defines"),
+    [
+        ("What is a token?", "A token is a piece of text.", 1.0),
+        ("What is a token?", "A token bill is a list of prices.", 0.5),
+        ("What is RAG?", "RAG, short for retrieval-augmented generation, is a design.", 1.0),
+        (
+            "What is retrieval-augmented generation?",
+            "RAG, short for retrieval-augmented generation, is a design.",
+            1.0,
+        ),
+        ("What is a token?", "Bread is the food of bakers.", 0.0),
+        ("Why do tokens cost money?", "A token is a piece of text.", 0.0),
+    ],
+)
+def test_how_far_a_sentence_defines_what_is_asked(question: str, sentence: str, defines: float) -> None:
+    (found,) = candidates(question, QUERY, [passage((sentence, 0.9))])
+    assert found.features["defines"] == defines
+
+
+def test_each_side_of_a_comparison_gets_its_best_sentence() -> None:
+    page = passage(
+        ("Tokens and words differ in many small ways.", 0.9), ("A word is what a dictionary lists.", 0.1)
+    )
+    side = np.array(vector(0.1, 2.0), np.float32)  # the second sentence's own vector
+    found = select_evidence("tokens vs words", QUERY, [page], BY_COSINE, sides=[("What is a word?", side)])
+    assert [e.sentence.text for e in found.sentences] == [s.text for s in page.sentences]
 
 
 def test_the_shipped_calibration_reads_the_features_that_exist() -> None:

@@ -50,7 +50,10 @@ def test_sentences_hold_every_visible_character_in_order(text: str) -> None:
 
 
 def test_markdown_marks_stay_in_the_slice_and_out_of_the_words() -> None:
-    source = '**One.** And `a. B` is [a *link*. Inside](http://x.y/a. "T. t") &amp; more.\nTwo \\* \nis *2.* ![Fig. x](p.png) Three'
+    source = (
+        '**One.** And `a. B` is [a *link*. Inside](http://x.y/a. "T. t") &amp; more.\n'
+        "Two \\* \nis *2.* ![Fig. x](p.png) Three"
+    )
     found = [(source[start:end], words) for start, end, words in split_markdown(source)]
     assert found == [
         ("**One.**", "One."),

@@ -95,7 +95,7 @@ def shell(
     for name, text in PAGES.items():
         (course / name).write_text(text, encoding="utf-8")
     generator = ScriptedGenerator([ADDS])
-    monkeypatch.setattr("tutor.services.load_generator", lambda settings, adapter: generator)
+    monkeypatch.setattr("tutor.models.load_generator", lambda settings, adapter: generator)
     monkeypatch.setenv("STUDY_TUTOR_COURSE", str(course))
     return Shell(tmp_path / "home", capsys)
 
@@ -140,7 +140,7 @@ def test_the_course_is_indexed_once_and_leaves_when_switched_off(
     assert [row["document"] for row in shell.json("documents")] == ["gardens.md", "tokens.md"]
     calls = embedder.calls
     shell("search", "tokens")
-    assert embedder.calls == calls + 2  # the question, twice: nothing was indexed again
+    assert embedder.calls == calls + 3  # to load it, and the question twice: nothing was indexed again
     monkeypatch.delenv("STUDY_TUTOR_COURSE")
     monkeypatch.setenv("STUDY_TUTOR_BUILTIN_COURSE", "false")
     shell("search", "tokens")
@@ -337,7 +337,7 @@ def test_a_generator_is_loaded_once_for_each_adapter(tmp_path: Path, monkeypatch
 
     one = ServedAdapter("one", "/one", "smol", "1" * 64)
     adapters = {None: one, "one": one, "two": ServedAdapter("two", "/two", "smol", "2" * 64)}
-    monkeypatch.setattr(services, "load_generator", load)
+    monkeypatch.setattr("tutor.models.load_generator", load)
     monkeypatch.setattr(services, "_adapter", lambda settings, database, name: adapters[name])
     generator_for = services.Generators(load_settings(home=tmp_path), None)  # type: ignore[arg-type]
     assert generator_for(None) is generator_for("one")

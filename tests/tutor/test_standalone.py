@@ -2,7 +2,7 @@
 
 import pytest
 
-from tutor.standalone import standalone_question, topic_of
+from tutor.standalone import compared_things, standalone_question, topic_of
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,19 @@ def test_a_long_topic_is_appended_instead_of_pasted_in() -> None:
 )
 def test_topic(question: str, topic: str) -> None:
     assert topic_of(question) == topic
+
+
+@pytest.mark.parametrize(
+    ("question", "things"),
+    [
+        ("What is the difference between a weight and a bias?", ("weight", "bias")),
+        ("How does LoRA differ from full fine-tuning?", ("LoRA", "full fine-tuning")),
+        ("training vs inference", ("training", "inference")),
+        ("Compare retrieval with fine-tuning.", ("retrieval", "fine-tuning")),
+        ("How is training different from inference?", ("training", "inference")),
+        ("What is a token?", ()),
+        ("What is the difference between it and this?", ()),
+    ],
+)
+def test_things_compared(question: str, things: tuple[str, ...]) -> None:
+    assert compared_things(question) == things

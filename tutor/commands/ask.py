@@ -48,6 +48,7 @@ def search(
     settings = run.load(passages=k)
     _check(question, settings)
     with opened_services(run, with_generator=False) as services:
+        services.load_embedder()
         if batch is not None:
             return run_batch(run, batch, lambda line: search_one(services, line.question, line.id))
         assert question is not None
@@ -105,6 +106,8 @@ def ask(
     _check(question, settings)
     with opened_services(run) as services:
         services.check_adapter(adapter)
+        if not closed_book:
+            services.load_embedder()
         options: dict[str, Any] = {
             "learner_id": services.learner_id,
             "closed_book": closed_book,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,6 +24,29 @@ def register(app: typer.Typer) -> None:
 
 def models(run: Run) -> None:
     """Show which models are used, what is missing, and larger ones with the memory each needs."""
+    from tutor.models import LARGER_MODELS, describe_models
+
+    used = describe_models(run.load())
+    if run.json:
+        run.emit({"used": [asdict(m) for m in used], "larger": [asdict(m) for m in LARGER_MODELS]})
+        return
+    for model in used:
+        run.say(f"{model.role:>9}  {model.name} ({model.source}): {model.detail}")
+        run.say(f"{'':9}  {model.location}")
+        if model.weights_sha256:
+            run.say(f"{'':9}  {model.size_bytes / 1e6:.0f} MB, sha256 {model.weights_sha256}")
+    run.say(
+        "\nBetter answers, if the memory allows; set `generator` in settings.toml or STUDY_TUTOR_GENERATOR:"
+    )
+    columns = ("model", "memory", "download", "licence", "")
+    run.table(
+        columns,
+        [
+            [m.hub_id, f"{m.memory_gb:g} GB", f"{m.download_gb:g} GB", m.licence, m.note]
+            for m in LARGER_MODELS
+        ],
+    )
+    run.say("A folder in transformers' layout works as well, and so does an OpenAI-compatible `server_url`.")
 
 
 def check(run: Run) -> int:

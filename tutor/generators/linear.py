@@ -1,26 +1,27 @@
 """The matrix products of a model, in the number format chosen for them.
 
-`Int8` is what makes answers quick on a processor without a graphics card: weights in 8 bits with a scale for each
-output, activations in 8 bits with a scale for each *token*. A token's numbers thus never depend on the tokens that
-happen to be computed beside it, and the same prompt gives the same answer whatever was asked before it.
+Writing a token means reading every weight once, so fewer bits a weight are more words a second. `Int4` loses nothing
+for weights that were rounded to 4 bits before, as the shipped ones were; `Int8` rounds. Each token is computed for
+itself: the same prompt gives the same answer whatever is computed beside it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 
+LowRank = tuple[torch.Tensor, torch.Tensor]  # an adapter's (A, B, scale included): y += x A^T B^T
+Linear = Callable[[torch.Tensor], torch.Tensor]  # [tokens, in] -> [tokens, out], float32 both
 
-class Linear(Protocol):
-    """y = x W^T + b for x of shape [tokens, in], float32 in and out."""
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+GROUP = 32
+_FEW = 4  # up to so many tokens the 8-bit kernel is quicker than unpacking the weights
 
 
 class Float:
-    """The exact product, or in bfloat16 where asked."""
+    """The plain product, in float32 or bfloat16."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         self._weight = weight.to(dtype)
@@ -31,66 +32,128 @@ class Float:
 
 
 class Int8:
-    """Weights and activations in 8 bits, summed exactly in 32."""
+    """Weights in 8 bits with a scale for each output; products in bfloat16."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self._scale = weight.abs().amax(1).clamp_min(1e-12) / 127
-        quantised = torch.round(weight / self._scale[:, None]).to(torch.int8)
-        self._packed = torch.ops.onednn.qlinear_prepack(quantised, None)
-        self._zero = torch.zeros(weight.shape[0], dtype=torch.int32)
+        scale = weight.abs().amax(1).clamp_min(1e-12) / 127
+        self._weight = torch.round(weight / scale[:, None]).to(torch.int8)
+        self._scale = scale.bfloat16()
         self._bias = bias
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        scale = x.abs().amax(-1, keepdim=True).clamp_min_(1e-12).mul_(1 / 127)
-        q = (x / scale).round_().add_(128).to(torch.uint8)
-        y = torch.ops.onednn.qlinear_pointwise(
-            q, 1.0, 128, self._packed, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
-        ).mul_(scale)
+        x = x.bfloat16()
+        if x.shape[0] <= _FEW:
+            y = torch.ops.aten._weight_int8pack_mm(x, self._weight, self._scale).float()
+        else:
+            y = F.linear(x, self._weight.bfloat16()).float().mul_(self._scale)
         return y if self._bias is None else y.add_(self._bias)
 
 
 class Int4:
-    """Weights in 4 bits with a scale and an offset for each group of 32: no loss for weights that already are so.
+    """Weights in 4 bits with a scale and an offset for each group of 32; products in bfloat16.
 
-    Products are taken in bfloat16.
+    `low_rank` is added unmerged: the sum with it would not fit in 4 bits.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        n, k = weight.shape
-        groups = weight.reshape(n, k // 32, 32)
-        low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-        scale = (high - low) / 15
-        scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-        q = torch.round((groups - low) / scale).clamp_(0, 15)
-        self.error = float((torch.addcmul(low, q, scale) - groups).abs().max())
-        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q.reshape(n, k).to(torch.int32), 1)
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, low_rank: LowRank | None = None
+    ) -> None:
+        q, scale, low = _groups(weight)
+        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q.view(weight.shape).int(), 1)
         self._scales = torch.cat([scale, low + 8 * scale], -1).transpose(0, 1).contiguous().bfloat16()
         self._bias = bias
+        self._low_rank = low_rank
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), self._packed, 32, self._scales).float()
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            x.bfloat16(), self._packed, GROUP, self._scales
+        ).float()
+        if self._low_rank is not None:
+            y.add_(F.linear(F.linear(x, self._low_rank[0]), self._low_rank[1]))
         return y if self._bias is None else y.add_(self._bias)
 
 
-def int8_works() -> bool:
-    """Whether 8-bit products are quick and right here: x86 with the instructions made for them (VNNI).
+class Int8Scores:
+    """Weights and inputs in 8 bits, summed exactly in 32: the quickest way to find the likeliest of many tokens.
 
-    Without VNNI the sums of 8-bit products may overflow 16 bits on the way; there float32 is served.
+    The input has one scale a token. For x86 with VNNI: elsewhere the sums may overflow 16 bits on the way.
     """
-    try:
-        if not torch.cpu._is_vnni_supported():
-            return False
-        weight = torch.tensor([[1.0, -2.0], [3.0, 127.0]])
-        y = Int8(weight, None)(torch.tensor([[127.0, 1.0]]))
-    except (AttributeError, RuntimeError):
-        return False
-    return bool(torch.allclose(y, torch.tensor([[125.0, 508.0]]), rtol=0.02))
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self._scale = weight.abs().amax(1).clamp_min(1e-12) / 127
+        quantised = torch.round(weight / self._scale[:, None]).to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(quantised, None)
+        self._zero = torch.zeros(weight.shape[0], dtype=torch.int32)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        scale = x.abs().amax(-1, keepdim=True).clamp_min_(1e-12).mul_(1 / 127)
+        q = (x / scale).round_().add_(128).to(torch.uint8)
+        return torch.ops.onednn.qlinear_pointwise(
+            q, 1.0, 128, self._packed, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+        ).mul_(scale)
 
 
-def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Linear:
-    """`precision` is float32, bfloat16 or int8."""
+def make_linear(
+    weight: torch.Tensor, bias: torch.Tensor | None, low_rank: LowRank | None, precision: str
+) -> Linear:
+    """`precision` is float32, bfloat16, int8 or int4. An adapter is merged, except into 4 bits."""
     if precision == "int4":
-        return Int4(weight, bias)
+        return Int4(weight, bias, low_rank)
+    if low_rank is not None:
+        weight = weight + low_rank[1] @ low_rank[0]
     if precision == "int8":
         return Int8(weight, bias)
     return Float(weight, bias, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+def make_scores(weight: torch.Tensor, precision: str) -> Linear:
+    """The product with the token table. In 8 bits for int4 and int8: whoever asks computes the best again."""
+    if precision not in ("int4", "int8"):
+        return make_linear(weight.float(), None, None, precision)
+    vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    return Int8Scores(weight.float()) if vnni() else Int8(weight.float(), None)
+
+
+def in_4_bits(weights: Sequence[torch.Tensor]) -> bool:
+    """Whether 4 bits hold these weights to the last digit, and this processor is quick with 4 bits."""
+    for weight in weights:
+        if weight.shape[0] % 16 or weight.shape[1] % GROUP:
+            return False
+        q, scale, low = _groups(weight)
+        if not torch.allclose((low + q * scale).view(weight.shape), weight, rtol=1e-6, atol=1e-7):
+            return False
+    return bool(weights) and _quick(
+        Int4(weights[0], None), Float(weights[0], None, torch.float32), weights[0]
+    )
+
+
+def in_8_bits(weight: torch.Tensor) -> bool:
+    """Whether this processor is quick with 8 bits."""
+    return _quick(Int8(weight, None), Float(weight, None, torch.float32), weight)
+
+
+def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(numbers from 0 to 15, scale, lowest) of each group, such that weight = lowest + number x scale."""
+    groups = weight.reshape(weight.shape[0], weight.shape[1] // GROUP, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    scale = (high - low) / 15
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return torch.round((groups - low) / scale).clamp_(0, 15), scale, low
+
+
+def _quick(packed: Linear, plain: Linear, weight: torch.Tensor) -> bool:
+    """Not every processor has a kernel for packed weights; the fallback is ten times slower than float32."""
+
+    def best_of(product: Linear) -> float:
+        x = torch.ones(1, weight.shape[1])
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            product(x)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    try:
+        return best_of(packed) < 2 * best_of(plain)
+    except RuntimeError:  # no kernel at all
+        return False

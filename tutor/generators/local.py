@@ -25,7 +25,8 @@ class LocalGenerator:
 
     Loading takes a second or two and happens here. `adapter` is a folder in peft's layout, merged into the copy in
     memory; `base_names` are the names by which an adapter may call this base. `precision` is auto, float32,
-    bfloat16 or int8; `auto` takes int8 where the processor is made for it. `threads` of None means all cores.
+    bfloat16 or int8; `auto` takes 4 bits for weights that 4 bits hold exactly (the shipped ones), else int8, else
+    float32 where the processor has no kernel for these; `.precision` tells. `threads` of None means all cores.
     Raises GeneratorError: one line, with what to do.
     """
 
@@ -58,7 +59,7 @@ class LocalGenerator:
         if not getattr(self._tokenizer, "chat_template", None):
             raise GeneratorError(f"The model in {folder} has no chat template; choose an instruct model.")
         merged = Adapter(adapter, base_names=[identity.base, *base_names]) if adapter else None
-        engine = load_engine(folder, config, merged, precision)
+        engine = load_engine(folder, config, merged, precision, threads)
         self.precision = engine.precision
         self.context = engine.context
         self._identity = identity
@@ -68,7 +69,7 @@ class LocalGenerator:
         self._jobs: queue.Queue[LocalDraft | None] = queue.Queue()
         greedy = Greedy(engine, _end_tokens(folder, config, self._tokenizer), lookup=lookup)
         worker = threading.Thread(
-            target=_work, args=(self._jobs, greedy, self._backend, threads), name="generator", daemon=True
+            target=_work, args=(self._jobs, greedy, self._backend), name="generator", daemon=True
         )
         worker.start()
         self._stop = weakref.finalize(self, _stop, self._jobs, worker)
@@ -142,13 +143,7 @@ class LocalDraft:
         self.cancelled.set()
 
 
-def _work(
-    jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any, threads: int | None
-) -> None:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)  # counts for products started by this thread
+def _work(jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any, threads: int | None) -> None:
     while (draft := jobs.get()) is not None:
         try:
             if not draft.cancelled.is_set():

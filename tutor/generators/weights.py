@@ -1,7 +1,7 @@
-"""A base model's weights, one tensor at a time, with an adapter merged on the way: nothing is ever written back.
+"""A base model's weights, one tensor at a time, and what an adapter adds to them: nothing is ever written back.
 
 Only safetensors is read (a pickle can run code). The base stays pristine by construction: its file is mapped
-read-only and the sum with the adapter is a new tensor. What is done with the tensors is `engine.py`'s.
+read-only, and the sum with an adapter is a new tensor. What is done with the tensors is `engine.py`'s.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from tutor.generators.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weight_files
+from tutor.generators.linear import LowRank
 from tutor.generators.protocol import GeneratorError
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 
 # Settings of a peft adapter that change the arithmetic in ways not done here, with their harmless values.
 _PLAIN: dict[str, tuple[Any, ...]] = {
@@ -30,24 +29,6 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "alora_invocation_tokens": (None, []),
 }
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, in name order. Raises GeneratorError where there are none."""
-    try:
-        if (index := folder / "model.safetensors.index.json").is_file():
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        else:
-            names = ["model.safetensors"]
-        files = [folder / Path(name).name for name in names]
-        missing = [file for file in files if not file.is_file()]
-    except (OSError, ValueError, KeyError) as error:
-        raise GeneratorError(f"The model in {folder} can't be read ({error}); download it again.") from error
-    if missing:
-        raise GeneratorError(
-            f"The model in {folder} has no {missing[0].name}; only safetensors weights are loaded, never pickles."
-        )
-    return files
 
 
 class Adapter:
@@ -73,13 +54,14 @@ class Adapter:
                 raise GeneratorError(
                     f"The adapter in {folder} uses {key}={self.config[key]}, which can't be merged here."
                 )
-        self._unused = set(self._file.keys())
+        self._names = frozenset(self._file.keys())
+        self._unused = set(self._names)
 
-    def delta(self, name: str, shape: torch.Size) -> torch.Tensor | None:
-        """What to add to the weight `name`, float32, or None where the adapter leaves it alone."""
+    def low_rank(self, name: str, shape: torch.Size) -> LowRank | None:
+        """What to add to the weight `name`, as two thin matrices, or None where the adapter leaves it alone."""
         module = name.removesuffix(".weight")
         keys = [f"base_model.model.{module}.lora_{side}.weight" for side in "AB"]
-        if keys[0] not in self._file.keys():  # noqa: SIM118  a safetensors file is no mapping
+        if keys[0] not in self._names:
             return None
         try:
             a, b = (self._file.get_tensor(key).float() for key in keys)
@@ -90,7 +72,7 @@ class Adapter:
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
             raise GeneratorError(f"The adapter in {self.folder} holds values that are no numbers.")
         self._unused.difference_update(keys)
-        return (b @ a) * self._scale(module, a.shape[0])
+        return a, b * self._scale(module, a.shape[0])
 
     def require_all_used(self) -> None:
         """Raise GeneratorError where a part of the adapter met no weight of the base."""
@@ -111,41 +93,56 @@ class Adapter:
 
 
 class Weights:
-    """The tensors of a model folder by name, float32, the adapter merged where it changes one."""
+    """The tensors of a model folder by name, and what an adapter adds to them."""
 
     def __init__(self, folder: Path, adapter: Adapter | None = None) -> None:
         self.folder = folder
         self._adapter = adapter
-        self._where: dict[str, Any] = {}
+        self._where: dict[str, Path] = {}
+        self._open: dict[Path, Any] = {}
         for file in weight_files(folder):
-            try:
-                opened = safe_open(str(file), framework="pt")
-            except (OSError, SafetensorError) as error:
-                raise GeneratorError(f"The weights {file} are damaged ({error}); get them again.") from error
-            self._where.update(dict.fromkeys(opened.keys(), opened))
+            self._where.update(dict.fromkeys(self._opened(file).keys(), file))
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
     def get(self, name: str, *, as_stored: bool = False) -> torch.Tensor:
-        """One tensor, as float32 or `as_stored`. Raises GeneratorError where the model has none of that name."""
+        """One tensor of the base, as float32 or `as_stored`: a view of the file, which must not be written to.
+
+        Raises GeneratorError where the model has none of that name.
+        """
         try:
-            tensor = self._where[name].get_tensor(name)
+            tensor = self._opened(self._where[name]).get_tensor(name)
         except (KeyError, SafetensorError) as error:
             raise GeneratorError(f"The model in {self.folder} has no weight {name}.") from error
-        tensor = tensor if as_stored else tensor.float()
-        delta = self._adapter.delta(name, tensor.shape) if self._adapter else None
-        return tensor if delta is None else tensor + delta
+        return tensor if as_stored else tensor.float()
+
+    def low_rank(self, name: str) -> LowRank | None:
+        """What the adapter adds to this weight."""
+        return self._adapter.low_rank(name, self.get(name, as_stored=True).shape) if self._adapter else None
+
+    def let_go(self) -> None:
+        """Close the files, so that what was read of them no longer counts as this process's memory."""
+        self._open.clear()
 
     def add_adapter_to(self, model: torch.nn.Module) -> None:
         """Merge the adapter into a model that was loaded whole."""
         if self._adapter:
             for name, parameter in model.named_parameters():
-                if (delta := self._adapter.delta(name, parameter.shape)) is not None:
-                    parameter.data = (parameter.data.float() + delta).to(parameter.dtype)
+                if (parts := self._adapter.low_rank(name, parameter.shape)) is not None:
+                    parameter.data = (parameter.data.float() + parts[1] @ parts[0]).to(parameter.dtype)
         self.finished()
 
     def finished(self) -> None:
         """Call once every weight was read: raises GeneratorError if the adapter has a part left over."""
+        self.let_go()
         if self._adapter:
             self._adapter.require_all_used()
+
+    def _opened(self, file: Path) -> Any:
+        if file not in self._open:
+            try:
+                self._open[file] = safe_open(str(file), framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise GeneratorError(f"The weights {file} are damaged ({error}); get them again.") from error
+        return self._open[file]

@@ -11,7 +11,7 @@ from tutor.ui.markup import count, esc, join, minutes, shorten, url
 
 PERIODS = (("week", "This week"), ("month", "Last 30 days"), ("all", "All time"))
 CURRENT = ' aria-current="true"'
-_HEIGHT = 160  # pixels of the tallest bar
+_HEIGHT = 160  # pixels of the tallest bar; app.css leaves room for the labels around it
 _STATUS = {
     "answered": "Answered",
     "quoted": "Quoted",
@@ -118,8 +118,7 @@ def chart(days: Sequence[Day]) -> str:
         f"<tr><td>{_long(day.day)}</td><td>{day.seconds / 60:.0f}</td></tr>" for day in days if day.seconds
     )
     return (
-        f'<figure class="chart"><svg height="{_HEIGHT + 40}" role="img" aria-label="Minutes of study by day">'
-        f'<svg x="48" y="12" height="{_HEIGHT}">{join(lines)}{join(bars)}</svg></svg>'
+        f'<figure class="chart"><svg role="img" aria-label="Minutes of study by day">{join(lines)}{join(bars)}</svg>'
         f'<table class="visually-hidden"><caption>Minutes of study by day</caption>{rows}</table></figure>'
     )
 
