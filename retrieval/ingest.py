@@ -22,7 +22,7 @@ MAX_BYTES = 50 * 1024 * 1024
 
 # Part of every content hash. Raise it with any change to loaders or chunker that alters what is stored:
 # every document is then rebuilt at its next ingest.
-LAYOUT = b"1"
+LAYOUT = b"2"
 
 _NOT_TEXT = ("image/", "audio/", "video/", "font/", "text/css", "text/javascript", "application/javascript")
 

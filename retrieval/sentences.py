@@ -17,6 +17,10 @@ _SPACE = re.compile(r"\s")
 _LABEL = re.compile(r"\s*[(\[]?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)\]]\s*\Z")  # "2." opens what follows it
 
 
+# "**Speed.** A learner expects ...": the label says nothing without the sentence it opens.
+_BOLD_LABEL = re.compile(r"\s*\*\*[^*.:!?]{1,60}[.:]\*\*\s")
+
+
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the sentences of a plain text without blank lines, trimmed of outer whitespace.
 
@@ -51,6 +55,8 @@ def split_markdown(source: str, env: dict[str, Any] | None = None) -> list[tuple
     inline = inline_text(source, env)
     masked = "".join("x" if hidden else c for c, hidden in zip(inline.text, inline.opaque, strict=True))
     spans = split_sentences(masked)
+    if len(spans) > 1 and _BOLD_LABEL.match(source):
+        spans[:2] = [(spans[0][0], spans[1][1])]
     sentences: list[tuple[int, int, str]] = []
     cut = 0
     for number, (start, end) in enumerate(spans):

@@ -56,8 +56,7 @@ def test_markdown_marks_stay_in_the_slice_and_out_of_the_words() -> None:
     )
     found = [(source[start:end], words) for start, end, words in split_markdown(source)]
     assert found == [
-        ("**One.**", "One."),
-        ("And `a. B` is [a *link*.", "And a. B is a link."),
+        ("**One.** And `a. B` is [a *link*.", "One. And a. B is a link."),
         ('Inside](http://x.y/a. "T. t") &amp; more.', "Inside & more."),
         ("Two \\* \nis *2.*", "Two * is 2."),
         ("![Fig. x](p.png) Three", "Fig. x Three"),
@@ -78,3 +77,15 @@ def test_markdown_sentences_never_overlap_or_leave_the_text(source: str) -> None
         assert behind <= start < end <= len(source)
         assert words == " ".join(words.split())
         behind = end
+
+
+def test_a_bold_label_belongs_to_the_sentence_it_opens() -> None:
+    source = "**Speed.** A learner waits seconds. Training takes days."
+    assert [words for _, _, words in split_markdown(source)] == [
+        "Speed. A learner waits seconds.",
+        "Training takes days.",
+    ]
+    assert [words for _, _, words in split_markdown("A **bold claim.** It stands.")] == [
+        "A bold claim.",
+        "It stands.",
+    ]

@@ -110,7 +110,7 @@ def test_a_draft_that_fails_the_check_is_kept_in_the_log_and_the_material_answer
 
 def test_what_the_draft_left_unsaid_the_material_says(classroom: Classroom) -> None:
     classroom.drafts = ["Inference leaves every weight as it was."]
-    result = classroom.ask("What do training and inference do to the weights of a model?")
+    result = classroom.ask("What is the difference between training and inference?")
     shown = [(s.origin, s.text) for s in result.sentences if s.supported]
     assert shown[0] == ("model", "Inference leaves every weight as it was.")
     assert ("material", "Training is the process that changes the weights of a model.") in shown

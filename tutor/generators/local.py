@@ -143,7 +143,7 @@ class LocalDraft:
         self.cancelled.set()
 
 
-def _work(jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any, threads: int | None) -> None:
+def _work(jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any) -> None:
     while (draft := jobs.get()) is not None:
         try:
             if not draft.cancelled.is_set():

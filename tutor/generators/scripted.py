@@ -24,11 +24,11 @@ class ScriptedGenerator:
         answers: Answers,
         delay_s: float = 0.0,
         *,
-        identity: ModelIdentity = ModelIdentity("scripted", None, "0" * 64),
+        identity: ModelIdentity | None = None,
     ) -> None:
         self._answers = answers if callable(answers) else _in_order(answers)
         self._delay_s = delay_s
-        self._identity = identity
+        self._identity = identity or ModelIdentity("scripted", None, "0" * 64)
         self.asked: list[list[Message]] = []
 
     @property

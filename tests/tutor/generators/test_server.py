@@ -1,0 +1,228 @@
+"""A model server that answers, and one that does everything wrong, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tutor.generators.protocol import GeneratorError, Message, Usage
+from tutor.generators.server import ServerGenerator
+
+KEY = "sk-very-secret-0123456789"
+ASKED: list[Message] = [{"role": "user", "content": "What is a token? \ud800"}]
+
+
+class Fake(ThreadingHTTPServer):
+    """Runs `answer` for each chat request; remembers what it was asked and when a client went away."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: Callable[[Handler], None]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = answer
+        self.models = ["tiny"]
+        self.asked: list[dict[str, Any]] = []
+        self.hung_up = threading.Event()
+        self.release = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet: clients that hang up are what is tested."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        self.reply(200, json.dumps({"object": "list", "data": [{"id": m} for m in self.server.models]}))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked.append(json.loads(body) | {"key": self.headers["authorization"]})
+        self.server.answer(self)
+
+    def reply(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def begin(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+
+    def event(self, text: str) -> None:
+        self.wfile.write(f"data: {text}\n\n".encode())
+        self.wfile.flush()
+
+    def say(self, text: str | None, finish: str | None = None) -> None:
+        self.event(
+            json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]})
+        )
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[Handler], None]], Fake]]:
+    running: list[Fake] = []
+
+    def start(answer: Callable[[Handler], None]) -> Fake:
+        fake = Fake(answer)
+        running.append(fake)
+        threading.Thread(target=fake.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return fake
+
+    yield start
+    for fake in running:
+        fake.release.set()
+        fake.shutdown()
+        fake.server_close()
+
+
+def well(handler: Handler) -> None:
+    handler.begin()
+    handler.say(None)
+    handler.say("A small piece ")
+    handler.say("of text 😀.", None)
+    handler.say("", "stop")
+    handler.event(
+        json.dumps(
+            {"choices": [], "usage": {"prompt_tokens": 21, "completion_tokens": 7, "total_tokens": 28}}
+        )
+    )
+    handler.event("[DONE]")
+
+
+def test_streams_the_answer_with_its_usage(serve: Any) -> None:
+    fake = serve(well)
+    generator = ServerGenerator(fake.url, api_key=KEY)
+    assert (generator.identity.base, generator.identity.weights_sha256) == ("tiny", "")
+    draft = generator.stream(ASKED, max_new_tokens=50)
+    assert list(draft) == ["A small piece ", "of text 😀."]
+    assert (draft.usage, draft.finish_reason) == (Usage(21, 7), "stop")
+    asked = fake.asked[0]
+    assert (asked["model"], asked["max_tokens"], asked["temperature"]) == ("tiny", 50, 0)
+    assert asked["messages"][0]["content"] == "What is a token? ?"
+    assert asked["key"] == f"Bearer {KEY}"
+
+
+def test_a_key_from_the_environment_never_reaches_a_server(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-service")
+    fake = serve(well)
+    list(ServerGenerator(fake.url).stream(ASKED, max_new_tokens=5))
+    assert fake.asked[0]["key"] == "Bearer none"
+
+
+def test_several_models_need_a_choice(serve: Any) -> None:
+    fake = serve(well)
+    fake.models = ["a", "b"]
+    with pytest.raises(
+        GeneratorError, match="offers a, b; name the one to use in the setting `server_model`"
+    ):
+        ServerGenerator(fake.url).stream(ASKED, max_new_tokens=5)
+
+
+def status(code: int) -> Callable[[Handler], None]:
+    return lambda h: h.reply(code, json.dumps({"error": {"message": f"bad key {KEY}", "code": code}}))
+
+
+def begun_then(end: Callable[[Handler], None]) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        handler.begin()
+        handler.say("A small")
+        end(handler)
+
+    return answer
+
+
+def hang(handler: Handler) -> None:
+    handler.server.release.wait(20)
+
+
+FAULTS: dict[str, tuple[Callable[[Handler], None], str, int]] = {
+    "401": (status(401), "refuses the key", 1),
+    "403": (status(403), "does not allow this key", 1),
+    "404": (status(404), "knows no model tiny", 1),
+    "400": (status(400), "too long for the model", 1),
+    "429": (status(429), "too much to do", 2),
+    "500": (status(500), "failed \\(status 500\\)", 2),
+    "hangs up at once": (lambda h: h.connection.close(), "can't be reached or broke off", 2),
+    "hangs before the first byte": (hang, "did not answer within 1 s", 1),
+    "hangs within the answer": (begun_then(hang), "did not answer within 1 s", 1),
+    "ends within the answer": (begun_then(lambda h: None), "broke off", 1),
+    "not json": (begun_then(lambda h: h.event("{nonsense")), "no answer of the OpenAI chat protocol", 1),
+    "other json": (begun_then(lambda h: h.event('{"choices": [3]}')), "no answer of the OpenAI", 1),
+    "not a stream": (lambda h: h.reply(200, "<html>"), "broke off", 1),
+    "error event": (
+        begun_then(lambda h: h.event(json.dumps({"error": {"message": KEY}}))),
+        "reported an error",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_one_line_without_the_key(serve: Any, fault: str) -> None:
+    answer, line, requests = FAULTS[fault]
+    fake = serve(answer)
+    generator = ServerGenerator(fake.url, "tiny", api_key=KEY, timeout_s=1.0 if "hangs" in fault else 20.0)
+    with pytest.raises(GeneratorError, match=line) as caught:
+        list(generator.stream(ASKED, max_new_tokens=5))
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value.__cause__)
+    assert "\n" not in str(caught.value)
+    if fault != "hangs before the first byte":  # the client may or may not have begun its retry
+        assert len(fake.asked) == requests  # what has begun to answer is never asked twice
+
+
+def test_what_came_before_the_fault_is_kept(serve: Any) -> None:
+    fake = serve(begun_then(lambda h: h.event("{nonsense")))
+    pieces = iter(ServerGenerator(fake.url, "tiny").stream(ASKED, max_new_tokens=5))
+    assert next(pieces) == "A small"
+    with pytest.raises(GeneratorError):
+        next(pieces)
+
+
+def test_nobody_listens() -> None:
+    generator = ServerGenerator("http://user:hidden@127.0.0.1:9/v1", "tiny", api_key=KEY)
+    with pytest.raises(GeneratorError, match=r"127\.0\.0\.1:9/v1 can't be reached") as caught:
+        list(generator.stream(ASKED, max_new_tokens=5))
+    assert "hidden" not in str(caught.value)
+
+
+def wait_for_hang_up(handler: Handler) -> None:
+    handler.connection.settimeout(20)
+    if handler.connection.recv(1) == b"":
+        handler.server.hung_up.set()
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["within the answer", "before the first byte"])
+def test_cancel_hangs_up(serve: Any, begun: bool) -> None:
+    fake = serve(begun_then(wait_for_hang_up) if begun else wait_for_hang_up)
+    draft = ServerGenerator(fake.url, "tiny", timeout_s=20).stream(ASKED, max_new_tokens=5)
+    threading.Timer(0.5, draft.cancel).start()
+    start = time.monotonic()
+    assert list(draft) == (["A small"] if begun else [])
+    assert time.monotonic() - start < 5
+    assert draft.finish_reason == "cancelled"
+    assert fake.hung_up.wait(5)
+
+
+def test_closing_the_iteration_hangs_up(serve: Any) -> None:
+    fake = serve(begun_then(wait_for_hang_up))
+    pieces = iter(ServerGenerator(fake.url, "tiny", timeout_s=20).stream(ASKED, max_new_tokens=5))
+    assert next(pieces) == "A small"
+    pieces.close()  # type: ignore[attr-defined]
+    assert fake.hung_up.wait(5)

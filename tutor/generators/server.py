@@ -1,0 +1,211 @@
+"""Writes through any server that speaks the OpenAI chat protocol: llama.cpp, vLLM, Ollama, transformers serve ...
+
+What can go wrong with a server becomes one line for the learner. A line never holds the key, nor what the server
+said about it; an address is shown without a password. Each draft is a task on one event loop, so that stopping it
+closes its connection at once, whether the server is answering, thinking or not even connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import weakref
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from tutor.generators.protocol import FinishReason, GeneratorError, Message, ModelIdentity, Usage
+
+_CONNECT_S = 5.0
+_RETRIES = 1  # before the first byte only; what was begun is never repeated
+_OF_STATUS = {
+    401: "refuses the key; check the setting `server_api_key`",
+    403: "does not allow this key to use the model; check the setting `server_api_key`",
+    413: "finds the question too long; ask a shorter one or start a new conversation",
+    429: "has too much to do or the quota is used up; try again in a minute",
+}
+
+
+class ServerGenerator:
+    """A `Generator` over a server; the server decides how many drafts it writes at once.
+
+    `model` of None means the only one the server offers. `timeout_s` bounds the wait for the first words (retry
+    included) and for each further piece. Nothing is contacted before the identity or a draft is asked for.
+    """
+
+    def __init__(
+        self, base_url: str, model: str | None = None, *, api_key: str | None = None, timeout_s: float = 60.0
+    ) -> None:
+        self._base_url = base_url
+        self._model = model
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: Any = None
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The server does not tell its weights. Asks for the model's name where none is set: GeneratorError."""
+        return ModelIdentity(base=self._model_name(), adapter=None, weights_sha256="")
+
+    def stream(self, messages: Sequence[Message], *, max_new_tokens: int) -> ServerDraft:
+        """Send the question. What fails is raised while iterating; GeneratorError here if no model is named."""
+        request = {
+            "model": self._model_name(),
+            "messages": [{"role": m["role"], "content": _sendable(m["content"])} for m in messages],
+            "max_tokens": max_new_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        draft = ServerDraft()
+        draft.task = self._submit(self._write(draft, request))
+        return draft
+
+    def _model_name(self) -> str:
+        if self._model is None:
+            self._model = self._submit(self._only_model()).result()
+        return self._model
+
+    def _submit(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Start `work` on the event loop, which is started with the first use."""
+        with self._lock:
+            if self._loop is None:
+                self._loop, self._client = _start(self._base_url, self._api_key, self._timeout_s)
+                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _only_model(self) -> str:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                names = [str(model.id) for model in (await self._client.models.list()).data]
+        except Exception as error:  # noqa: BLE001  whatever a server can do wrong, explained in one line
+            raise self._explained(error) from None  # the cause may quote the key
+        if len(names) != 1:
+            offered = f"offers {', '.join(names[:5])}" if names else "offers no model"
+            raise self._error(f"{offered}; name the one to use in the setting `server_model`")
+        return names[0]
+
+    async def _write(self, draft: ServerDraft, request: dict[str, Any]) -> None:
+        finish: str | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s) as patience:
+                async with await self._client.chat.completions.create(**request) as chunks:
+                    async for chunk in chunks:
+                        patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+                        draft.count(chunk)
+                        if not chunk.choices:
+                            continue
+                        choice = chunk.choices[0]
+                        if text := getattr(choice.delta, "content", None):
+                            draft.pieces.put(text)
+                        finish = choice.finish_reason or finish
+            if finish is None:
+                raise self._error("broke off; try again")
+            draft.finish_reason = "length" if finish == "length" else "stop"
+        except Exception as error:  # noqa: BLE001
+            draft.pieces.put(self._explained(error))
+        finally:
+            draft.pieces.put(None)
+
+    def _error(self, what: str) -> GeneratorError:
+        return GeneratorError(f"The model server {_address(self._base_url)} {what}.")
+
+    def _explained(self, error: Exception) -> GeneratorError:
+        """One line about an error, in our own words: the server's words may quote the key."""
+        import openai
+
+        if isinstance(error, GeneratorError):
+            return error
+        if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+            return self._error(
+                f"did not answer within {self._timeout_s:g} s; try again or raise `server_timeout_s`"
+            )
+        if isinstance(error, openai.APIStatusError):
+            return self._error(self._of_status(error.status_code))
+        if isinstance(error, openai.APIConnectionError):
+            return self._error("can't be reached or broke off; is it running, and is `server_url` right?")
+        if isinstance(error, openai.APIError):
+            return self._error("reported an error while writing; try again")
+        return self._error(
+            "sends what is no answer of the OpenAI chat protocol; check the setting `server_url`"
+        )
+
+    def _of_status(self, status: int) -> str:
+        if status in _OF_STATUS:
+            return _OF_STATUS[status]
+        if status == 404:
+            return f"knows no model {self._model} or no such address; check `server_model` and `server_url`"
+        if status >= 500:
+            return f"failed (status {status}); try again"
+        return f"refused the request (status {status}); is the question too long for the model?"
+
+
+class ServerDraft:
+    """A `Draft`. What it holds is written by the event loop and read by whoever iterates.
+
+    Where a server sends no usage, `completion` counts the pieces of text and `prompt` stays 0.
+    """
+
+    def __init__(self) -> None:
+        self.usage = Usage(prompt=0, completion=0)
+        self.finish_reason: FinishReason = "cancelled"
+        self.pieces: queue.SimpleQueue[str | GeneratorError | None] = queue.SimpleQueue()
+        self.task: Any = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            while (piece := self.pieces.get()) is not None:
+                if isinstance(piece, GeneratorError):
+                    raise piece
+                yield piece
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        self.task.cancel()
+        self.pieces.put(None)  # a task that never began to run puts none itself
+
+    def count(self, chunk: Any) -> None:
+        """Take the token counts from a piece of the answer, or count the piece."""
+        if (usage := getattr(chunk, "usage", None)) is not None:
+            self.usage = Usage(prompt=int(usage.prompt_tokens), completion=int(usage.completion_tokens))
+        elif chunk.choices and getattr(chunk.choices[0].delta, "content", None):
+            self.usage = Usage(self.usage.prompt, self.usage.completion + 1)
+
+
+def _start(base_url: str, api_key: str | None, timeout_s: float) -> tuple[asyncio.AbstractEventLoop, Any]:
+    """An event loop on its own thread, and a client for it."""
+    import openai
+
+    try:
+        client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",  # never the key of another service that stands in the environment
+            timeout=openai.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
+            max_retries=_RETRIES,
+        )
+    except Exception as error:
+        raise GeneratorError(
+            f"`server_url` {_address(base_url)} is no address; it looks like http://127.0.0.1:8000/v1."
+        ) from error
+    client.organization = client.project = None  # likewise
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="model-server", daemon=True).start()
+    return loop, client
+
+
+def _address(url: str) -> str:
+    """Host and path of an address, without a user's name and password."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return "(unreadable)"
+
+
+def _sendable(text: str) -> str:
+    """`text` without lone surrogates, which no server could read."""
+    return text.encode("utf-8", "replace").decode("utf-8")
