@@ -38,6 +38,9 @@ _LEANS_BACK = re.compile(
 _DEFINITION_QUESTION = re.compile(
     r"^\s*(?:so\s+)?(?:what(?:'s|’s| is| are| does|'re)|define|meaning of|who is)\b", re.IGNORECASE
 )
+_ABOUT_THE_PAGE = re.compile(
+    r"(?:in )?(?:this|the next) (?:page|section|chapter|part|lesson|course)\b", re.IGNORECASE
+)
 _DEFINES = re.compile(
     r"^(?:an?|the)?\s*([^.;:]{2,90}?)\s+(?:is|are|means|refers to)\s+(?:an?|the|when|how|what)\b",
     re.IGNORECASE,

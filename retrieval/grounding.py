@@ -17,16 +17,21 @@ from retrieval.records import Vectors
 from retrieval.words import OPPOSITES, content_stems, negations, numbers, quantifiers, words
 
 MIN_COSINE = 0.60  # draft sentence to its nearest evidence sentence
-MIN_KNOWN_WORDS = 0.85  # share of its content words that stand in the cited evidence (or the question)
 MIN_ORDER = 0.70  # longest common run of shared content words, in order, over all shared ones
-HOPELESS_WORDS = 3
+HOPELESS_WORDS = 2
 SAID_COSINE = 0.80  # from here, with SAID_WORDS, an evidence sentence counts as already said
 SAID_WORDS = 0.70
+
+# Words that a restatement may add because they claim nothing.
+_NEUTRAL = frozenset(content_stems("called refers term simply basically essentially word words"))
 
 _FINISHED = re.compile(r"[.!?…][\"'”’)\]]*$")
 # Where a sentence turns from one thing to another. A bare comma does not count: it mostly joins what belongs together.
 _TURN = re.compile(
     r"[;:]|,?\s(?:while|whereas|but|unlike|instead of|rather than|although)\s|,\s(?:and|so|yet|not)\s", re.I
+)
+_LEANS = re.compile(
+    r"(?:it|its|they|their|them|this|that|these|those|which|is|are|was|were|has|have|can)\b", re.I
 )
 _ABOUT_THE_TASK = re.compile(
     r"^(?:question|answer|notes?):|\b(?:the notes?|the question|the answer|as an ai|the text|the passage)\b",
@@ -49,7 +54,8 @@ def check_sentence(
     """Hold one draft sentence against the evidence. `vector` has shape (d,) and length 1."""
     stems = content_stems(sentence)
     if not _FINISHED.search(sentence):
-        return _refused("unfinished")
+        strange = _strange(sentence, " ".join(e.sentence.text for e in evidence))
+        return _refused("unfinished", *_unknown(strange))
     if _ABOUT_THE_TASK.search(sentence):
         return _refused("talks about the task")
     if sentence.endswith("?"):
@@ -59,46 +65,90 @@ def check_sentence(
     if not evidence:
         return _refused("no evidence")
 
-    cosines = [float(vector @ e.vector) for e in evidence]
-    nearest = max(range(len(evidence)), key=cosines.__getitem__)
-    cites = _cites(stems, evidence, nearest)
+    cosine = max(float(vector @ e.vector) for e in evidence)
+    parts = _parts(sentence)
+    bearers = [_bearer(part, evidence) for part in parts]
+    cites = tuple(sorted(set(bearers)))
     cited = " ".join(evidence[i].sentence.text for i in cites)
-    known = set(content_stems(cited)) | set(content_stems(_place(evidence[nearest])))
 
     reasons = []
-    if cosines[nearest] < MIN_COSINE:
-        reasons.append(f"far from the evidence (cosine {cosines[nearest]:.2f})")
-    strange = [s for s in stems if s not in known]
-    if 1 - len(strange) / len(stems) < MIN_KNOWN_WORDS:
-        reasons.append("words that the evidence does not have: " + ", ".join(dict.fromkeys(strange)))
-    if extra := numbers(sentence) - numbers(cited):
-        reasons.append("numbers that the evidence does not have: " + ", ".join(sorted(extra)))
-    if negations(sentence) % 2 != negations(evidence[nearest].sentence.text) % 2 and negations(
-        sentence
-    ) != negations(cited):
-        reasons.append("negation differs from the evidence")
-    if wider := quantifiers(sentence) - quantifiers(cited):
-        reasons.append("wider than the evidence: " + ", ".join(sorted(wider)))
-    if turned := _turned_around(sentence, cited):
-        reasons.append("turned around: " + ", ".join(turned))
-    if _another_subject(sentence, [evidence[i].sentence.text for i in cites]):
-        reasons.append("says of one thing what the evidence says of another")
+    if cosine < MIN_COSINE:
+        reasons.append(f"far from the evidence (cosine {cosine:.2f})")
+    for part, bearer in zip(parts, bearers, strict=True):
+        reasons += _against(part, evidence[bearer].sentence.text)
     if _order(stems, content_stems(cited)) < MIN_ORDER:
         reasons.append("the words stand in another order than in the evidence")
-    return Check(not reasons, cites if not reasons else (), tuple(reasons))
+    return Check(not reasons, cites if not reasons else (), tuple(dict.fromkeys(reasons)))
 
 
-def hopeless(beginning: str, evidence: Sequence[EvidenceSentence], question: str) -> bool:
-    """Can a sentence that begins like this no longer pass? True once it has HOPELESS_WORDS that the evidence lacks.
+def _against(part: str, source: str) -> list[str]:
+    """What speaks against one part of a sentence being said by one evidence sentence."""
+    reasons = _unknown(_strange(part, source))
+    if extra := numbers(part) - numbers(source):
+        reasons.append("numbers that the evidence does not have: " + ", ".join(sorted(extra)))
+    if negations(part) != negations(_clause_like(part, source)):
+        reasons.append("negation differs from the evidence")
+    if wider := quantifiers(part) - quantifiers(source):
+        reasons.append("wider than the evidence: " + ", ".join(sorted(wider)))
+    if turned := _turned_around(part, source):
+        reasons.append("turned around: " + ", ".join(turned))
+    if _another_subject(part, source):
+        reasons.append("says of one thing what the evidence says of another")
+    return reasons
 
-    A sentence of ordinary length (up to 20 content words) then fails the word rule however it ends, so that there is
-    no reason to wait for the model to finish it.
+
+def _parts(sentence: str) -> list[str]:
+    """The parts that may rest on different evidence: clauses with a subject of their own.
+
+    A clause that leans on the one before ("..., while its weights are fixed") stays with it.
     """
-    known = set(content_stems(question))
-    for item in evidence:
-        known.update(content_stems(f"{item.sentence.text} {_place(item)}"))
+    parts: list[str] = []
+    start = 0
+    for turn in _TURN.finditer(sentence):
+        if not _LEANS.match(sentence[turn.end() :]):
+            parts.append(sentence[start : turn.start()])
+            start = turn.end()
+    parts.append(sentence[start:])
+    whole = [part for part in parts if content_stems(part)]
+    return whole or [sentence]
+
+
+def _bearer(part: str, evidence: Sequence[EvidenceSentence]) -> int:
+    """The evidence sentence that has most of the part's content words; of equals the first."""
+    stems = set(content_stems(part))
+    return max(
+        range(len(evidence)), key=lambda i: (len(stems & set(content_stems(evidence[i].sentence.text))), -i)
+    )
+
+
+def _strange(part: str, source: str) -> list[str]:
+    """The part's content words that the source lacks. One is enough to turn a true sentence into a false one."""
+    known = set(content_stems(source)) | _NEUTRAL
+    return list(dict.fromkeys(s for s in content_stems(part) if s not in known))
+
+
+def _unknown(strange: Sequence[str]) -> list[str]:
+    return ["words that the evidence does not have: " + ", ".join(strange)] if strange else []
+
+
+def _clause_like(part: str, source: str) -> str:
+    """What of the source a part restates: the whole, or the clause that shares most words with a short part."""
+    clauses = [c for c in _TURN.split(source) if content_stems(c)]
+    stems = set(content_stems(part))
+    if not clauses or len(stems & set(content_stems(source))) > max(
+        len(stems & set(content_stems(c))) for c in clauses
+    ):
+        return source
+    return max(clauses, key=lambda c: len(stems & set(content_stems(c))))
+
+
+def hopeless(beginning: str, evidence: Sequence[EvidenceSentence]) -> bool:
+    """Has a sentence that begins like this strayed so far that there is no point in waiting for its end?
+
+    The word being written does not count yet.
+    """
     whole_words = beginning.rsplit(None, 1)[0] if beginning.split() else ""
-    return len({s for s in content_stems(whole_words) if s not in known}) >= HOPELESS_WORDS
+    return len(_strange(whole_words, " ".join(e.sentence.text for e in evidence))) >= HOPELESS_WORDS
 
 
 def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]]) -> bool:
@@ -111,26 +161,8 @@ def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]]) ->
     return near >= SAID_COSINE and len(stems & shown) / len(stems) >= SAID_WORDS
 
 
-def _refused(reason: str) -> Check:
-    return Check(False, (), (reason,))
-
-
-def _cites(stems: Sequence[str], evidence: Sequence[EvidenceSentence], nearest: int) -> tuple[int, ...]:
-    """The nearest evidence sentence, and any other that adds content words the draft sentence uses."""
-    cites = [nearest]
-    missing = set(stems) - set(content_stems(evidence[nearest].sentence.text))
-    while missing:
-        gains = [(len(missing & set(content_stems(e.sentence.text))), -i) for i, e in enumerate(evidence)]
-        gain, index = max(gains)
-        if gain == 0:
-            break
-        cites.append(-index)
-        missing -= set(content_stems(evidence[-index].sentence.text))
-    return tuple(sorted(cites))
-
-
-def _place(item: EvidenceSentence) -> str:
-    return f"{item.passage.title} {' '.join(item.passage.heading_path)}"
+def _refused(*reasons: str) -> Check:
+    return Check(False, (), reasons)
 
 
 def _turned_around(sentence: str, cited: str) -> list[str]:
@@ -139,21 +171,19 @@ def _turned_around(sentence: str, cited: str) -> list[str]:
     return [w for w in words(sentence) if w in OPPOSITES and w not in there and OPPOSITES[w] in there]
 
 
-def _another_subject(sentence: str, cited: Sequence[str]) -> bool:
-    """Is something said of A that the evidence says of B in another clause ("training ...; inference ...")?
+def _another_subject(part: str, source: str) -> bool:
+    """Is something said of A that the source says of B in another clause ("training ...; inference ...")?
 
-    For each clause of the sentence, the evidence clauses that share most of what is said must hold its first content
-    word too, unless no evidence clause does.
+    The clauses that share most of what is said must hold the part's first content word too, unless none does.
     """
-    clauses = [set(content_stems(clause)) for text in cited for clause in _TURN.split(text)]
-    for clause in _TURN.split(sentence):
+    clauses = [set(content_stems(clause)) for clause in _TURN.split(source)]
+    for clause in _TURN.split(part):
         stems = content_stems(clause)
         if len(stems) < 2 or not any(stems[0] in c for c in clauses):
             continue
         shared = [len(c & set(stems[1:])) for c in clauses]
-        if max(shared) and not any(
-            stems[0] in c for c, n in zip(clauses, shared, strict=True) if n == max(shared)
-        ):
+        most = max(shared)
+        if most and not any(stems[0] in c for c, n in zip(clauses, shared, strict=True) if n == most):
             return True
     return False
 

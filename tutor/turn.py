@@ -200,7 +200,7 @@ class _Run:
         try:
 
             def give_up(beginning: str) -> bool:
-                return not said and hopeless(beginning, evidence.sentences, self.query)
+                return not said and hopeless(beginning, evidence.sentences)
 
             with closing(self._draft_sentences(adapter, give_up)) as drafted:
                 for item in drafted:

@@ -124,37 +124,20 @@ class WordEmbedder:
 
 
 class Script:
-    """What the model writes: `draft`, or the first note it was given. While `hold` is set it writes no end."""
+    """What the model writes: `draft`, or the first note it was given; `delay` seconds a word."""
 
-    def __init__(self) -> None:
+    draft: str | None = None
+    delay = 0.0
+
+    def __call__(self, adapter: str | None) -> Any:
         from tutor.generators.protocol import ModelIdentity
+        from tutor.generators.scripted import ScriptedGenerator
 
-        self.identity = ModelIdentity("scripted", None, "ab" * 32)
-        self.draft: str | None = None
-        self.hold = threading.Event()
-        self.cancelled = threading.Event()
+        return ScriptedGenerator(self.write, self.delay, identity=ModelIdentity("scripted", None, "ab" * 32))
 
-    def stream(self, messages: Sequence[dict[str, str]], *, max_new_tokens: int) -> Any:
-        from tutor.generators.protocol import Usage
-
-        script, notes = self, re.findall(r"^- (.+)$", messages[-1]["content"], re.MULTILINE)
-        text = self.draft if self.draft is not None else notes[0]
-
-        class Draft:
-            usage = Usage(len(messages), len(text.split()))
-            finish_reason = "stop"
-
-            def __iter__(self) -> Iterator[str]:
-                yield from re.findall(r"\S+\s*", text)
-                while script.hold.is_set() and not script.cancelled.is_set():
-                    time.sleep(0.02)
-                    yield ""
-
-            def cancel(self) -> None:
-                script.cancelled.set()
-
-        self.cancelled.clear()
-        return Draft()
+    def write(self, messages: Sequence[Any]) -> str:
+        notes = re.findall(r"^- (.+)$", messages[-1]["content"], re.MULTILINE)
+        return self.draft if self.draft is not None else notes[0]
 
 
 class Server:
@@ -172,9 +155,7 @@ class Server:
         from tutor.settings import Settings
 
         settings = Settings(home=self.home, course=self.home.parent / "course")
-        self.services = build_services(
-            settings, embedder=WordEmbedder(), generator_for=lambda _name: self.script
-        )
+        self.services = build_services(settings, embedder=WordEmbedder(), generator_for=self.script)
         self.server = app.Server(self.services, "127.0.0.1", self.port)
         self.url = self.server.url
         self.port = int(self.url.rsplit(":", 1)[1])

@@ -80,7 +80,8 @@ def test_questions_code_and_fragments_are_no_answers() -> None:
     page = passage(
         ("What is a token anyway?", 0.99), ("Tokens, tokens.", 0.98), ("A token is a piece of text.", 0.9)
     )
-    assert texts([page, code]) == ["A token is a piece of text."]
+    about = passage(("This page explains what a token is.", 0.97), chunk_id=3)
+    assert texts([page, code, about]) == ["A token is a piece of text."]
 
 
 def test_the_same_thing_is_not_said_twice() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.evidence import EvidenceSentence
-from retrieval.grounding import already_said, check_sentence
+from retrieval.grounding import already_said, check_sentence, hopeless
 from retrieval.records import Passage, Sentence
 
 NEAR = np.array([1.0, 0.0], np.float32)
@@ -12,6 +12,7 @@ FAR = np.array([0.0, 1.0], np.float32)
 
 TRAINING = "Training changes the weights of a model; inference leaves every weight as it was."
 TOKENS = "One token is about four characters, so 1,000 tokens hold about 750 English words."
+FIXED = "Inference computes output while its weights stay fixed."
 RATING = "A rating does not change the weights."
 
 
@@ -58,6 +59,8 @@ def test_faithful_sentences_hold(draft: str) -> None:
     ("draft", "source", "reason"),
     [
         ("Inference changes the weights of a model.", TRAINING, "another"),
+        ("Inference computes output while its weights are updated.", FIXED, "words"),
+        ("Training computes output while its weights stay fixed.", FIXED, "words"),
         ("Training leaves every weight as it was.", TRAINING, "another"),
         ("Weights change training of a model.", TRAINING, "order"),
         ("Training does not change the weights of a model.", TRAINING, "negation"),
@@ -108,3 +111,19 @@ def test_said_needs_both_the_meaning_and_the_words() -> None:
     assert not already_said(item, [(whole, FAR)])
     assert not already_said(item, [("Training changes.", NEAR)])
     assert not already_said(item, [])
+
+
+def test_words_of_two_sentences_do_not_make_a_third_true() -> None:
+    items = evidence(FIXED, "In training the weights are updated.")
+    mixed = check_sentence(
+        "Inference computes output while its weights are updated.", NEAR, items, "Compare both."
+    )
+    assert not mixed.supported
+
+
+def test_a_draft_that_strays_is_given_up_before_its_end() -> None:
+    items = evidence(FIXED)
+    assert not hopeless("Inference computes output while its weigh", items)
+    assert not hopeless("Inference bakes brea", items)
+    assert hopeless("Inference bakes bread for ", items)
+    assert not hopeless("", items)

@@ -98,14 +98,23 @@ def test_what_is_logged_is_what_was_sent_and_shown(classroom: Classroom) -> None
 def test_a_draft_that_fails_the_check_is_kept_in_the_log_and_the_material_answers(
     classroom: Classroom,
 ) -> None:
-    classroom.drafts = ["Tokens are coins from ancient Rome. They are made of silver. So they are rare."]
+    classroom.drafts = ["A token is silver. A token is text and silver. So it is rare."]
     result = classroom.ask("What is a token?")
     assert result.status == "quoted"
-    assert "Rome" not in result.answer
+    assert "silver" not in result.answer
     assert result.answer.startswith(f"{TOKEN} [1]")
     refused = [s for s in result.sentences if not s.supported]
-    assert [s.text for s in refused] == ["Tokens are coins from ancient Rome.", "They are made of silver."]
+    assert [s.text for s in refused] == ["A token is silver.", "A token is text and silver."]
     assert all(s.reasons for s in refused)
+
+
+def test_a_draft_that_strays_from_the_start_is_cut_short(classroom: Classroom) -> None:
+    classroom.drafts = ["Tokens are silver coins of ancient Rome that emperors and merchants liked. " * 20]
+    result = classroom.ask("What is a token?")
+    assert result.status == "quoted"
+    (turn,) = classroom.turns(result.conversation_id)
+    assert turn.draft.startswith("Tokens are silver coins")
+    assert len(turn.draft) < 40
 
 
 def test_what_the_draft_left_unsaid_the_material_says(classroom: Classroom) -> None:

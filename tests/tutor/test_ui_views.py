@@ -84,13 +84,16 @@ def test_a_document_of_ones_own_is_linked_by_its_id() -> None:
     assert "/home/me" not in html
 
 
-def test_sources_keep_their_rank_while_quotes_arrive() -> None:
-    other = {**PASSAGE, "rank": 2, "document": "training.md", "title": "Training", "start": 0, "end": 9}
-    before = re.findall(r"<strong>(\w+)", chat_view.sources([other, PASSAGE], [], {}))
-    after = chat_view.sources([other, PASSAGE], [CITED], {})
-    assert re.findall(r"<strong>(\w+)", after) == before == ["Training", "Tokens"]
-    assert after.count("is-cited") == 1
-    assert "<q>A token is a &lt;unit&gt;.</q>" in after
+def test_sources_are_the_cited_places_by_number_then_what_else_was_found_by_rank() -> None:
+    other = {**PASSAGE, "rank": 1, "document": "training.md", "title": "Training", "start": 0, "end": 9}
+    twice = {**PASSAGE, "rank": 3, "start": 90, "end": 99}  # another piece of the same section
+    found = [other, PASSAGE, twice]
+    assert re.findall(r"<strong>(\w+)", chat_view.sources(found, [], {})) == ["Training", "Tokens"]
+    second = {**CITED, "n": 2, "quote": "| a | **b** |"}
+    html = chat_view.sources(found, [CITED, second], {})
+    assert re.findall(r"<strong>(\w+)", html) == ["Tokens", "Training"]
+    assert html.count("is-cited") == 1
+    assert re.findall(r"<q>(.*?)</q>", html) == ["A token is a &lt;unit&gt;.", "a · b"]
 
 
 @pytest.mark.parametrize("status", ["interrupted", "failed"])

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 
-from tutor.generators.linear import Linear, LowRank, in_4_bits, in_8_bits, make_linear, make_scores
+from tutor.generators.linear import Linear, LowRank, in_4_bits, make_linear, make_scores, packed_is_quick
 from tutor.generators.protocol import GeneratorError
 from tutor.generators.weights import Adapter, Weights
 
@@ -68,14 +68,11 @@ def load_engine(
 
 def _fitting(weights: Weights, config: Any) -> str:
     """4 bits where they lose nothing, else 8, else what every processor can."""
-    names = [
-        f"model.layers.{n}.{kind}.weight"
-        for n in (0, int(config.num_hidden_layers) - 1)
-        for kind in _MATRICES
-    ]
-    if in_4_bits([weights.get(name) for name in names]):
-        return "int4"
-    return "int8" if in_8_bits(weights.get(names[-1])) else "float32"
+    if not packed_is_quick():
+        return "float32"
+    layers = (0, int(config.num_hidden_layers) - 1)
+    sample = [f"model.layers.{n}.{kind}.weight" for n in layers for kind in _MATRICES]
+    return "int4" if all(in_4_bits(weights.get(name)) for name in sample) else "int8"
 
 
 class _Layer:

@@ -7,8 +7,7 @@ itself: the same prompt gives the same answer whatever is computed beside it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
@@ -17,6 +16,7 @@ LowRank = tuple[torch.Tensor, torch.Tensor]  # an adapter's (A, B, scale include
 Linear = Callable[[torch.Tensor], torch.Tensor]  # [tokens, in] -> [tokens, out], float32 both
 
 GROUP = 32
+_SLICE = 4096  # rows
 _FEW = 4  # up to so many tokens the 8-bit kernel is quicker than unpacking the weights
 
 
@@ -35,8 +35,7 @@ class Int8:
     """Weights in 8 bits with a scale for each output; products in bfloat16."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        scale = weight.abs().amax(1).clamp_min(1e-12) / 127
-        self._weight = torch.round(weight / scale[:, None]).to(torch.int8)
+        self._weight, scale = _in_8_bits(weight)
         self._scale = scale.bfloat16()
         self._bias = bias
 
@@ -80,8 +79,7 @@ class Int8Scores:
     """
 
     def __init__(self, weight: torch.Tensor) -> None:
-        self._scale = weight.abs().amax(1).clamp_min(1e-12) / 127
-        quantised = torch.round(weight / self._scale[:, None]).to(torch.int8)
+        quantised, self._scale = _in_8_bits(weight)
         self._packed = torch.ops.onednn.qlinear_prepack(quantised, None)
         self._zero = torch.zeros(weight.shape[0], dtype=torch.int32)
 
@@ -111,25 +109,20 @@ def make_scores(weight: torch.Tensor, precision: str) -> Linear:
     if precision not in ("int4", "int8"):
         return make_linear(weight.float(), None, None, precision)
     vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    return Int8Scores(weight.float()) if vnni() else Int8(weight.float(), None)
+    return Int8Scores(weight) if vnni() else Int8(weight, None)
 
 
-def in_4_bits(weights: Sequence[torch.Tensor]) -> bool:
-    """Whether 4 bits hold these weights to the last digit, and this processor is quick with 4 bits."""
-    for weight in weights:
-        if weight.shape[0] % 16 or weight.shape[1] % GROUP:
-            return False
-        q, scale, low = _groups(weight)
-        if not torch.allclose((low + q * scale).view(weight.shape), weight, rtol=1e-6, atol=1e-7):
-            return False
-    return bool(weights) and _quick(
-        Int4(weights[0], None), Float(weights[0], None, torch.float32), weights[0]
-    )
+def packed_is_quick() -> bool:
+    """Whether torch has kernels for packed weights on this processor; without them it takes ten times longer."""
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
 
-def in_8_bits(weight: torch.Tensor) -> bool:
-    """Whether this processor is quick with 8 bits."""
-    return _quick(Int8(weight, None), Float(weight, None, torch.float32), weight)
+def in_4_bits(weight: torch.Tensor) -> bool:
+    """Whether 4 bits hold these weights to the last digit."""
+    if weight.shape[0] % 16 or weight.shape[1] % GROUP:
+        return False
+    q, scale, low = _groups(weight)
+    return torch.allclose((low + q * scale).view(weight.shape), weight, rtol=1e-6, atol=1e-7)
 
 
 def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -141,19 +134,12 @@ def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return torch.round((groups - low) / scale).clamp_(0, 15), scale, low
 
 
-def _quick(packed: Linear, plain: Linear, weight: torch.Tensor) -> bool:
-    """Not every processor has a kernel for packed weights; the fallback is ten times slower than float32."""
-
-    def best_of(product: Linear) -> float:
-        x = torch.ones(1, weight.shape[1])
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            product(x)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    try:
-        return best_of(packed) < 2 * best_of(plain)
-    except RuntimeError:  # no kernel at all
-        return False
+def _in_8_bits(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(whole numbers, scale of each row); in slices, because a token table as float32 is most of the model."""
+    numbers = torch.empty(weight.shape, dtype=torch.int8)
+    scale = torch.empty(weight.shape[0])
+    for begin in range(0, len(weight), _SLICE):
+        part = weight[begin : begin + _SLICE].float()
+        scale[begin : begin + _SLICE] = s = part.abs().amax(1).clamp_min_(1e-12).div_(127)
+        numbers[begin : begin + _SLICE] = torch.round(part / s[:, None])
+    return numbers, scale

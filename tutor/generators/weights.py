@@ -6,6 +6,8 @@ read-only, and the sum with an adapter is a new tensor. What is done with the te
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,8 +124,10 @@ class Weights:
         return self._adapter.low_rank(name, self.get(name, as_stored=True).shape) if self._adapter else None
 
     def let_go(self) -> None:
-        """Close the files, so that what was read of them no longer counts as this process's memory."""
+        """Close the files and give freed memory back, so that loading needs little more than what is kept."""
         self._open.clear()
+        with contextlib.suppress(OSError, AttributeError):  # elsewhere than with glibc it is not needed
+            ctypes.CDLL(None).malloc_trim(0)
 
     def add_adapter_to(self, model: torch.nn.Module) -> None:
         """Merge the adapter into a model that was loaded whole."""

@@ -129,18 +129,17 @@ def follow_ups(questions: Sequence[str]) -> str:
 def sources(
     passages: Sequence[Json], citations: Sequence[Json], ids: Ids, *, turn_id: int | None = None
 ) -> str:
-    """The passages an answer rests on, in rank order, each with the sentences that are cited from it."""
+    """The places an answer rests on, in the order of their numbers, then the other places that were found."""
     if not passages and not citations:
         hint = '<p class="hint">They appear here with the answer.</p>'
         return f'<div class="sources is-empty"><h2>Sources</h2>{hint}</div>'
-    left = list(citations)
-    cards = []
-    for passage in passages:
-        cited = [c for c in left if _inside(c, passage)]
-        left = [c for c in left if c not in cited]
-        cards.append(_source(passage, cited, ids))
-    cards += [_source(citation, [citation], ids) for citation in left]
-    return f'<div class="sources" data-turn="{turn_id or ""}"><h2>Sources</h2><ol>{join(cards)}</ol></div>'
+    places = {_place(found): found for found in reversed((*citations, *passages))}
+    cited: dict[tuple[str, str, str], list[Json]] = {}
+    for citation in citations:
+        cited.setdefault(_place(citation), []).append(citation)
+    rest = [place for place in reversed(places) if place not in cited]
+    cards = join(_source(places[place], cited.get(place, ()), ids) for place in (*cited, *rest))
+    return f'<div class="sources" data-turn="{turn_id or ""}"><h2>Sources</h2><ol>{cards}</ol></div>'
 
 
 def conversations(listed: Sequence[tuple[int, str, str]], current: int | None) -> str:
@@ -262,9 +261,8 @@ def _source(place: Json, cited: Sequence[Json], ids: Ids) -> str:
     )
 
 
-def _inside(citation: Json, passage: Json) -> bool:
-    same = citation["document"] == passage["document"] and citation.get("source") == passage.get("source")
-    return bool(same and passage["start"] <= citation["start"] < passage["end"])
+def _place(found: Json) -> tuple[str, str, str]:
+    return found.get("source") or COURSE, found["document"], found["heading"]
 
 
 def _error(view: TurnView) -> str:
@@ -276,10 +274,12 @@ def _error(view: TurnView) -> str:
 def _nearest(view: TurnView, ids: Ids) -> str:
     if view.status != "not_covered":
         return ""
-    pages = {(p.get("source"), p["document"]): p for p in reversed(view.passages)}
+    pages: dict[tuple[str, str], Json] = {}
+    for passage in view.passages:
+        pages.setdefault(_place(passage)[:2], passage)
     links = join(
         f'<li><a target="{READER_TAB}" href="{esc(_link(p, ids))}">{esc(p["title"])} › {esc(p["heading"])}</a></li>'
-        for p in list(reversed(pages.values()))[:3]
+        for p in list(pages.values())[:3]
     )
     return f'<ul class="nearest" aria-label="Nearest pages">{links}</ul>' if links else ""
 

@@ -137,7 +137,8 @@
   function page({ element, watch }) {
     const opened = () => {
       const main = $("#main", element);
-      if (main) name(main.dataset.title);
+      if (!main) return;
+      name(main.dataset.title);
       document.body.classList.add("is-ready");
     };
     watch("value", opened);
