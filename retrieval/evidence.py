@@ -260,9 +260,9 @@ def _in_reading_order(chosen: Sequence[EvidenceSentence]) -> tuple[EvidenceSente
 
 
 def _could_answer(sentence: Sentence) -> bool:
-    return (
-        sentence.kind != "code" and not sentence.text.endswith("?") and len(words(sentence.text)) >= MIN_WORDS
-    )
+    if sentence.kind == "code" or sentence.text.endswith("?") or _ABOUT_THE_PAGE.match(sentence.text):
+        return False
+    return len(words(sentence.text)) >= MIN_WORDS
 
 
 def _window_cosine(passage: Passage, index: int, query_vector: Vectors) -> float:
