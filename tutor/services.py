@@ -77,8 +77,8 @@ def build_services(
     """Open the database, find the embedder, index the course if it changed, and put the tutor together.
 
     `on_progress(path, done, total)` is told about the course. `embedder` and `generator_for` replace what the
-    settings name (tests, evaluation). Raises HomeError, SettingsError, EmbedderError or a DatabaseError, each
-    one line; GeneratorError comes with the first answer.
+    settings name (tests, evaluation). Raises HomeError, SettingsError, EmbedderError, GeneratorError or a
+    DatabaseError, each one line; a model that is there but damaged shows with the first answer.
     """
     from retrieval.retriever import Retriever
     from tutor.turn import Tutor
@@ -89,11 +89,11 @@ def build_services(
             from retrieval.embedder import load_embedder
 
             embedder = load_embedder(settings.embedder, threads=settings.threads)
+        if generator_for is None:
+            generator_for = _generators(settings, database) if with_generator else _no_generator
         if index_course:
             update_course(settings, database, embedder, on_progress)
         retriever = Retriever(database, embedder)
-        if generator_for is None:
-            generator_for = Generators(settings, database) if with_generator else _no_generator
         with database.session() as session:
             learner_id = _learner_id(session, settings)
         return Services(
@@ -204,6 +204,14 @@ def _adapter(settings: Settings, database: Database, name: str | None) -> Served
     if found is None and name is not None:
         raise NotFound(f"There is no adapter {name!r}; use `base`, or see: python -m finetune list")
     return found
+
+
+def _generators(settings: Settings, database: Database) -> Generators:
+    """Raises GeneratorError where the settings name a model that can't exist, before anyone waits for it."""
+    from tutor.models import resolve_generator
+
+    resolve_generator(settings)
+    return Generators(settings, database)
 
 
 def _no_generator(name: str | None) -> Generator:

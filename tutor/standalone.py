@@ -52,6 +52,9 @@ _COMPARISONS = [
         r"^(?:what is |which is better,? )?(.{2,60}?) (?:vs\.?|versus) (.{2,60})$",
     )
 ]
+_IN_BRACKETS = re.compile(
+    r"\([^)]*\)"
+)  # a long topic that standalone_question appended: not what is asked now
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 
@@ -82,8 +85,9 @@ def standalone_question(question: str, earlier: Sequence[str]) -> str:
 
 def compared_things(question: str) -> tuple[str, ...]:
     """The two things that a question compares ("what's the difference between A and B?"), else ()."""
+    asked = _IN_BRACKETS.sub("", question).strip().rstrip("?.! ")
     for pattern in _COMPARISONS:
-        if match := pattern.search(question.strip().rstrip("?.! ")):
+        if match := pattern.search(asked):
             things = tuple(_ARTICLE.sub("", thing).strip(" ,") for thing in match.groups())
             if all(content_stems(thing) for thing in things):
                 return things

@@ -227,3 +227,19 @@ def test_by_keyboard_alone(server: Any, open_page: Callable[..., Any]) -> None:
     with page.expect_popup() as opened:
         page.keyboard.press("Enter")
     opened.value.wait_for_selector("#cite")
+
+
+def test_a_server_that_dies_in_the_middle_is_noticed_and_nothing_is_lost(
+    server: Any, open_page: Callable[..., Any]
+) -> None:
+    server.script.draft = PIECE + ENDLESS
+    server.script.delay = 0.1
+    page = open_page("/chat")
+    page.fill("#question textarea", QUESTION)
+    page.click("#send")
+    page.wait_for_selector(f"#live .answer >> text={PIECE}")
+    server.restart()
+    page.wait_for_selector("#live .status >> text=The connection was lost")
+    page.reload()
+    page.wait_for_selector("#thread .badge.is-interrupted")
+    assert page.inner_text("#thread .answer").startswith(PIECE)

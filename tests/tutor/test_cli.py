@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutor.generators.scripted import ScriptedGenerator
 
 from tutor import cli, failures
+from tutor.generators.protocol import GeneratorError
+from tutor.generators.scripted import ScriptedGenerator
 
 ADDS = "A tokenizer cuts text into numbered pieces called tokens."
 PAGES = {
@@ -229,6 +230,18 @@ def test_what_does_not_exist_is_bad_input(shell: Shell, arguments: list[str], sa
     assert shell("ask", "What is a token?", *arguments, code=2) == ""
     assert says in shell.err
     assert shell.json("history")["questions"] == []
+
+
+def test_a_model_that_breaks_off_fails_a_closed_book_turn_only(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ScriptedGenerator([GeneratorError("The server does not answer.")])
+    monkeypatch.setattr("tutor.models.load_generator", lambda settings, adapter: broken)
+    turn = shell.json("ask", "What is a token?", "--closed-book", code=1)
+    assert (turn["status"], turn["error"]) == ("failed", "The server does not answer.")
+    assert shell.err == "study-tutor: The server does not answer.\n"
+    turn = shell.json("ask", "What does a tokenizer cut text into?")
+    assert (turn["status"], turn["error"]) == ("quoted", "The server does not answer.")
 
 
 def test_feedback_survives_the_round_trip_and_repeats_change_nothing(shell: Shell, tmp_path: Path) -> None:

@@ -120,9 +120,11 @@ def test_a_newer_or_damaged_database_is_exit_3_and_untouched(tmp_path: Path) -> 
 
 
 def test_a_missing_model_folder_is_exit_1_with_a_next_step(tmp_path: Path) -> None:
-    done = study_tutor("search", "why?", home=tmp_path, STUDY_TUTOR_EMBEDDER=str(tmp_path / "nowhere"))
-    assert done.returncode == 1
-    assert "setting `embedder`" in complaint(done)
+    for command, setting in (("search", "embedder"), ("ask", "generator")):
+        missing = {f"STUDY_TUTOR_{setting.upper()}": str(tmp_path / "nowhere")}
+        done = study_tutor(command, "why?", home=tmp_path, **missing)
+        assert done.returncode == 1
+        assert f"setting `{setting}`" in complaint(done)
 
 
 def test_serve_refuses_the_open_network_a_busy_port_and_a_second_server(tmp_path: Path) -> None:

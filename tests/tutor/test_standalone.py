@@ -66,6 +66,7 @@ def test_topic(question: str, topic: str) -> None:
         ("Compare retrieval with fine-tuning.", ("retrieval", "fine-tuning")),
         ("How is training different from inference?", ("training", "inference")),
         ("What is a token?", ()),
+        ("Why is it expensive? (the difference between training and inference)", ()),
         ("What is the difference between it and this?", ()),
     ],
 )

@@ -150,9 +150,9 @@ def _document(
     )  # fmt: skip
 
 
-def _read(page: str, section: str, *, read: bool = True, minutes_ago: int = 0) -> SectionRead:
-    at = NOW - timedelta(minutes=minutes_ago)
-    return SectionRead(page, section, 5.0, at, at, read)
+def _read(page: str, section: str, *, read: bool = True, seconds: float = 5.0, at: int = 0) -> SectionRead:
+    moment = NOW + timedelta(minutes=at)
+    return SectionRead(page, section, seconds, moment, moment, read)
 
 
 def test_the_path_is_in_order_and_counts_only_sections_that_exist() -> None:
@@ -161,12 +161,12 @@ def test_the_path_is_in_order_and_counts_only_sections_that_exist() -> None:
         _read("early.md", "top"),
         _read("early.md", "one"),
         _read("early.md", "gone"),
-        _read("late.md", "two", read=False),
+        _read("late.md", "two", read=False, seconds=20),
     ]
     early, late = library.study_path(pages, progress)
     assert (early.path, early.state, len(early.read), len(early.sections)) == ("early.md", "started", 2, 3)
     assert (late.state, len(late.read)) == ("started", 0)
-    assert library.study_path(pages, [])[0].state == "new"
+    assert library.study_path(pages, [_read("early.md", "one", read=False)])[0].state == "new"
     done = [_read("early.md", s) for s in ("top", "one", "two")]
     assert library.study_path(pages, done)[0].state == "read"
 
@@ -184,9 +184,12 @@ def test_the_path_is_in_order_and_counts_only_sections_that_exist() -> None:
 def test_continue_where_one_stopped(
     progress: list[tuple[str, str]], page: str, section: str | None, first: bool
 ) -> None:
-    rows = [_read(*row) for row in progress]
+    rows = [_read(*row, at=minute) for minute, row in enumerate(progress)]
+    rows.append(
+        _read("late.md", "two", read=False, seconds=2.0, at=99)
+    )  # a citation looked up is not reading
     path = library.study_path([_document("early.md", 1), _document("late.md", 2)], rows)
-    go_on = library.continue_at(path, rows[-1] if rows else None)
+    go_on = library.continue_at(path, rows)
     assert go_on is not None
     found = (go_on.page.path, go_on.section.anchor if go_on.section else None, go_on.first_time)
     assert found == (page, section, first)
@@ -194,7 +197,7 @@ def test_continue_where_one_stopped(
 
 def test_nothing_to_continue_when_all_is_read() -> None:
     rows = [_read("early.md", s) for s in ("top", "one", "two")]
-    assert library.continue_at(library.study_path([_document("early.md", 1)], rows), rows[-1]) is None
+    assert library.continue_at(library.study_path([_document("early.md", 1)], rows), rows) is None
 
 
 def test_suggestions_come_from_the_page_or_one_from_each() -> None:

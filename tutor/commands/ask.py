@@ -170,6 +170,8 @@ def _print_turn(run: Run, events: Iterator[Event]) -> TurnResult:
     streamed = live and any(sentence.supported for sentence in result.sentences)
     if not streamed and result.answer:
         run.say(result.answer)
+    if result.error and result.status != "failed":
+        note(f"(the model could not write: {result.error})")
     if result.answer and not any(sentence.supported for sentence in result.sentences):
         note("(not checked against the material)")
     if result.citations:

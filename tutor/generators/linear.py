@@ -122,7 +122,9 @@ def in_4_bits(weight: torch.Tensor) -> bool:
     if weight.shape[0] % 16 or weight.shape[1] % GROUP:
         return False
     q, scale, low = _groups(weight)
-    return torch.allclose((low + q * scale).view(weight.shape), weight, rtol=1e-6, atol=1e-7)
+    groups = weight.reshape(q.shape)
+    off = (torch.addcmul(low, q, scale) - groups).abs()
+    return bool((off <= 1e-6 * groups.abs().amax(-1, keepdim=True)).all())
 
 
 def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from db import conversations, feedback, study
 from tutor.commands.study import local_zone
 from tutor.ui import history_view, layout
 from tutor.ui.history_view import Day, PageRead, Question, Totals
-from tutor.ui.library import Library, page_key
+from tutor.ui.library import GLANCE_S, Library, page_key
 from tutor.ui.markdown import page_sections
 from tutor.ui.markup import count, reader_url, url, when
 
@@ -81,6 +81,7 @@ class HistoryPage:
             _page_read(key, known.get(key), rows[key], when(last[key], now=now, tz=zone))
             for key in sorted(rows, key=last.__getitem__, reverse=True)
             if last[key] >= since
+            and (any(row.read for row in rows[key]) or sum(row.seconds for row in rows[key]) >= GLANCE_S)
         ]
 
     def _questions(self, session: Session, since: datetime, zone: tzinfo, now: datetime) -> list[Question]:

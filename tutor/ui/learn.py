@@ -103,8 +103,9 @@ class LearnPage:
         return learn_view.path_list(path, current=key, go_on=go_on, others=others)
 
     def _around(self, session: Session) -> tuple[list[PathPage], Continue | None, list[tuple[str, str]]]:
-        path = study_path(self._library.course(session), study.reading_progress(session, self._learner))
-        go_on = continue_at(path, study.last_reading(session, self._learner))
+        progress = study.reading_progress(session, self._learner)
+        path = study_path(self._library.course(session), progress)
+        go_on = continue_at(path, progress)
         others = [(d.title, reader_url(d.source, d.path, doc=d.id)) for d in self._library.others(session)]
         return path, go_on, others
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tutor.ui.library import COURSE, Continue, PathPage, concepts_of, page_key, text_of
 from tutor.ui.markdown import RenderedPage
-from tutor.ui.markup import WORDS_PER_MINUTE, count, esc, icon, join, reader_url, url
+from tutor.ui.markup import WORDS_PER_MINUTE, count, day, esc, icon, join, reader_url, url
 
 _LEAD = (
     ("beginner", "In plain words"),
@@ -158,7 +159,7 @@ def _head(opened: Reader) -> str:
     words = sum(section.words for section in opened.page.sections)
     facts = [f"{max(1, round(words / WORDS_PER_MINUTE))} min read"]
     if updated := text_of(opened.meta, "updated"):
-        facts.append(f"updated {updated}")
+        facts.append(f"updated {_date(updated)}")
     if opened.source != COURSE:
         facts.append(opened.path)
     concepts = concepts_of(opened.meta)
@@ -167,6 +168,14 @@ def _head(opened: Reader) -> str:
         f'<header class="page-head"><h1 id="page-title">{esc(opened.title)}</h1>'
         f'<p class="meta">{esc(" · ".join(facts))}</p>{chips if concepts else ""}</header>'
     )
+
+
+def _date(text: str) -> str:
+    """2026-11-22 -> 22 Nov 2026; anything else as it is."""
+    try:
+        return day(datetime.fromisoformat(text), year=True)
+    except ValueError:
+        return text
 
 
 def _lead(meta: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from db.documents import StoredDocument
 
 COURSE = "course"
+GLANCE_S = 15.0  # a shorter visit, such as following a citation, is not where one stopped reading
 State = Literal["new", "started", "read"]
 
 
@@ -72,9 +73,9 @@ def page_key(source: str, path: str) -> str:
 def study_path(pages: Sequence[StoredDocument], progress: Iterable[SectionRead]) -> list[PathPage]:
     """The pages in `order`, then by title, each with the sections that were read."""
     read: dict[str, set[str]] = {}
-    touched: set[str] = set()
+    seconds: dict[str, float] = {}
     for section in progress:
-        touched.add(section.page)
+        seconds[section.page] = seconds.get(section.page, 0.0) + section.seconds
         if section.read:
             read.setdefault(section.page, set()).add(section.section)
     found = []
@@ -89,14 +90,16 @@ def study_path(pages: Sequence[StoredDocument], progress: Iterable[SectionRead])
                 understand=text_of(document.meta, "understand"),
                 sections=sections,
                 read=frozenset(read.get(key, set()) & known),
-                touched=key in touched,
+                touched=seconds.get(key, 0.0) >= GLANCE_S,
             )
         )
     return found
 
 
-def continue_at(path: Sequence[PathPage], last: SectionRead | None) -> Continue | None:
+def continue_at(path: Sequence[PathPage], progress: Iterable[SectionRead]) -> Continue | None:
     """Where the learner stopped: the next unread section of the last page, else of the first page with one left."""
+    rows = [row for row in progress if row.read or row.seconds >= GLANCE_S]
+    last = max(rows, key=lambda row: row.last_at, default=None)
     by_path = {page.path: page for page in path}
     stopped = by_path.get(last.page) if last else None
     candidates = [stopped, *path[path.index(stopped) + 1 :], *path] if stopped else list(path)

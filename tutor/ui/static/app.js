@@ -151,6 +151,7 @@
   let submit = null;
   let next = null; // what the next question is, when it does not come from the box
   let scrollToLive = false;
+  let watchdog = 0;
 
   const box = () => $("#question textarea, #question input");
   const conversation = () =>
@@ -174,6 +175,35 @@
 
   function setBusy(busy) {
     document.body.classList.toggle("is-busy", busy);
+    clearInterval(watchdog);
+    if (busy) watchdog = setInterval(lookForTrouble, 500);
+  }
+
+  // Gradio tells of a full queue or a lost server in a toast only; the answer's own place should say so too.
+  function lookForTrouble() {
+    const running = $("#live [data-running]");
+    if ($(".toast-body.error")) {
+      setBusy(false);
+      waiting(running ? "" : "The question was not taken: the server is busy or gone. Try again.");
+      const status = running && $("[role=status]", running);
+      if (status) status.textContent = "The connection was lost. Reload the page to see what was saved.";
+      running?.removeAttribute("data-running");
+    } else if (!running) {
+      waiting("Waiting for a free place…");
+    }
+  }
+
+  function waiting(text) {
+    let line = $("#live-wait");
+    if (!line && text) {
+      line = document.createElement("p");
+      line.id = "live-wait";
+      line.className = "status";
+      line.setAttribute("role", "status");
+      $("#live").append(line);
+    }
+    if (line && text) line.textContent = text;
+    else line?.remove();
   }
 
   function ask(question, replaces) {
@@ -204,6 +234,7 @@
     watch("value", () => {
       const turn = $(".turn", element);
       const running = Boolean($("[data-running]", element));
+      waiting("");
       setBusy(running);
       const id = turn?.dataset.conversation;
       if (id && params().get("c") !== id) history.replaceState(history.state, "", `./chat?c=${id}`);
