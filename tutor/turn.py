@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from db import conversations
+from db.errors import NotFound
 from retrieval.evidence import Evidence, select_evidence
 from retrieval.grounding import already_said, check_sentence, hopeless
 from retrieval.sentences import split_sentences
@@ -91,7 +92,13 @@ class Tutor:
         """
         question = valid_question(question, self.settings.max_question_chars)
         with self.database.session() as session:
-            if conversation_id is None:
+            if conversation_id is not None:
+                conversation = conversations.get_conversation(session, conversation_id)
+                if conversation is None or conversation.learner_id != learner_id:
+                    raise NotFound(
+                        f"There is no conversation {conversation_id}; start a new one, or see: history --json"
+                    )
+            else:
                 known = conversations.find_turn_by_request(session, request_id) if request_id else None
                 conversation_id = (
                     known.conversation_id
@@ -281,7 +288,7 @@ class _Run:
             yield lambda: result[0]
         except GeneratorError as error:  # closed book: there is no material to fall back on
             self.status, self.error = "failed", str(error)
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             self.status = "interrupted"
             raise
         except BaseException:

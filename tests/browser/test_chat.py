@@ -229,7 +229,7 @@ def test_by_keyboard_alone(server: Any, open_page: Callable[..., Any]) -> None:
     opened.value.wait_for_selector("#cite")
 
 
-def test_a_server_that_dies_in_the_middle_is_noticed_and_nothing_is_lost(
+def test_a_server_that_ends_in_the_middle_keeps_what_was_shown(
     server: Any, open_page: Callable[..., Any]
 ) -> None:
     server.script.draft = PIECE + ENDLESS
@@ -239,7 +239,21 @@ def test_a_server_that_dies_in_the_middle_is_noticed_and_nothing_is_lost(
     page.click("#send")
     page.wait_for_selector(f"#live .answer >> text={PIECE}")
     server.restart()
-    page.wait_for_selector("#live .status >> text=The connection was lost")
     page.reload()
     page.wait_for_selector("#thread .badge.is-interrupted")
     assert page.inner_text("#thread .answer").startswith(PIECE)
+
+
+def test_a_lost_connection_is_told_where_the_answer_was_coming(
+    server: Any, open_page: Callable[..., Any]
+) -> None:
+    page = open_page("/chat")
+    page.context.set_offline(True)
+    page.fill("#question textarea", QUESTION)
+    page.click("#send")
+    page.wait_for_selector("#live >> text=The question was not taken")
+    assert page.is_visible("#send")
+    assert page.input_value("#question textarea") == QUESTION
+    page.context.set_offline(False)
+    page.reload()
+    page.wait_for_selector(".welcome")

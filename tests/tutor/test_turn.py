@@ -9,6 +9,7 @@ import pytest
 from tutor.generators.scripted import ScriptedGenerator
 
 from db import conversations, study
+from db.errors import NotFound
 from db.session import Database
 from retrieval.ingest import ingest_folder
 from retrieval.retriever import Retriever
@@ -167,6 +168,28 @@ def test_a_follow_up_is_searched_standing_alone_and_kept_as_typed(classroom: Cla
         "What does it change?", history=[{"role": "user", "content": "What is training?"}]
     )
     assert by_history.query == "What does training change?"
+
+
+def test_another_learners_conversation_is_not_there(classroom: Classroom) -> None:
+    classroom.drafts = ["A token is a piece of text."]
+    first = classroom.ask("What is a token?")
+    with classroom.database.session() as session:
+        classroom.learner_id = study.learner(session, "someone else").id
+    with pytest.raises(NotFound):
+        classroom.ask("What is training?", conversation_id=first.conversation_id)
+
+
+def test_ctrl_c_is_an_interrupted_turn(classroom: Classroom) -> None:
+    def pressed(messages: Sequence[Message]) -> str:
+        raise KeyboardInterrupt
+
+    classroom.generator = ScriptedGenerator(pressed)
+    with pytest.raises(KeyboardInterrupt):
+        classroom.ask("What is a token?", request_id="r1")
+    with classroom.database.session(readonly=True) as session:
+        turn = conversations.find_turn_by_request(session, "r1")
+    assert turn is not None
+    assert turn.status == "interrupted"
 
 
 def test_a_retry_takes_the_place_of_the_turn(classroom: Classroom) -> None:

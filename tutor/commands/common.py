@@ -201,6 +201,7 @@ def prepare_process(settings: Settings, verbose: int = 0) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "TOKENIZERS_PARALLELISM": "false",
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow everyone else on a small machine down
     }
     if not settings.uses_hub:
         wanted["HF_HUB_OFFLINE"] = "1"

@@ -266,10 +266,12 @@ def test_a_failure_of_the_model_is_one_line_and_the_next_draft_works(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = planned(tiny, monkeypatch, b"xy")
-    engine = generator._tokenizer and Planned.extend
-    monkeypatch.setattr(
-        Planned, "extend", lambda *a: (_ for _ in ()).throw(RuntimeError("can't allocate\nmemory"))
-    )
+    works = Planned.extend
+
+    def fails(*arguments: Any) -> list[int]:
+        raise RuntimeError("can't allocate\nmemory")
+
+    monkeypatch.setattr(Planned, "extend", fails)
     with pytest.raises(GeneratorError, match=r"^The model broke off: can't allocate memory$"):
         list(generator.stream(ask("?"), max_new_tokens=5))
     monkeypatch.setattr(Planned, "extend", works)

@@ -161,6 +161,7 @@
     const asked = next ?? { question };
     next = null;
     scrollToLive = true;
+    for (const toast of all(".toast-close")) toast.click(); // told already; only new ones are trouble
     setBusy(true);
     const query = params();
     const context = {
@@ -184,7 +185,7 @@
     const running = $("#live [data-running]");
     if ($(".toast-body.error")) {
       setBusy(false);
-      waiting(running ? "" : "The question was not taken: the server is busy or gone. Try again.");
+      waiting(running ? "" : "The question was not taken: the server is busy or gone. Try again, or reload the page.");
       const status = running && $("[role=status]", running);
       if (status) status.textContent = "The connection was lost. Reload the page to see what was saved.";
       running?.removeAttribute("data-running");
