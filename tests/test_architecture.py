@@ -27,7 +27,7 @@ def tree_of_readme() -> dict[str, str]:
 
 def tracked_modules() -> set[str]:
     files = {p.relative_to(ROOT).as_posix() for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
-    return {f for f in files if not f.endswith("__init__.py") and "/migrations/" not in f}
+    return {f for f in files if not f.endswith("__init__.py") and "/versions/" not in f}
 
 
 def test_the_readmes_tree_names_every_module_and_nothing_else() -> None:
@@ -39,7 +39,7 @@ def test_the_readmes_tree_names_every_module_and_nothing_else() -> None:
 
 
 def test_no_module_grows_past_one_idea() -> None:
-    long = {f: n for f in tracked_modules() if (n := len((ROOT / f).read_text("utf-8").splitlines())) > 400}
+    long = {f: n for f in tracked_modules() if (n := len((ROOT / f).read_text("utf-8").splitlines())) > 450}
     assert long == {}
 
 

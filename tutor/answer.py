@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from retrieval.evidence import EvidenceSentence
 from retrieval.records import Passage
+from retrieval.sentences import split_sentences
 from retrieval.words import content_stems
 from tutor.events import AnswerSentence, Citation, SentenceChecked
 
@@ -88,6 +89,17 @@ def tidy_draft_sentence(text: str) -> str:
     """A draft sentence without list marks, emphasis and citation numbers of the model's own making."""
     text = _OWN_NUMBERING.sub("", _LIST_MARK.sub("", text))
     return " ".join(text.replace("**", "").replace("`", "").split())
+
+
+def finished_sentences(text: str) -> tuple[list[str], str]:
+    """Split what has been drafted so far into whole sentences and the rest that is still being written."""
+    spans = split_sentences(text)
+    if not spans:
+        return [], text
+    # The last one may go on, unless a line break after it says otherwise.
+    whole = spans if text.endswith("\n") else spans[:-1]
+    rest = text[whole[-1][1] :] if whole else text
+    return [tidy for start, end in whole if (tidy := tidy_draft_sentence(text[start:end]))], rest
 
 
 def not_covered(passages: Sequence[Passage]) -> list[str]:

@@ -8,20 +8,18 @@ selects, `retrieval.grounding` checks, `tutor.answer` composes.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Stepwise
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from db import conversations
 from db.errors import NotFound
 from retrieval.evidence import Evidence, select_evidence
 from retrieval.grounding import already_said, check_sentence, hopeless
-from retrieval.sentences import split_sentences
-from tutor import wire
-from tutor.answer import AnswerBuilder, follow_ups, not_covered, tidy_draft_sentence
+from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
+from tutor.clock import StageClock
 from tutor.events import (
     DraftDelta,
     Event,
@@ -34,8 +32,8 @@ from tutor.events import (
 )
 from tutor.generators.protocol import Generator, GeneratorError, Message, ModelIdentity, Usage
 from tutor.prompt import build_closed_book, build_messages
-from tutor.replay import result_of
 from tutor.standalone import compared_things, standalone_question
+from tutor.turnlog import result_of, save_result
 
 if TYPE_CHECKING:
     from db.session import Database
@@ -146,7 +144,7 @@ class _Run:
         self.follow_ups: tuple[str, ...] = ()
         self.usage = Usage(0, 0)
         self.identity = ModelIdentity("", None, "")
-        self.clock = _Clock()
+        self.clock = StageClock()
 
     def open_book(self, adapter: str | None, asked: Sequence[str]) -> Iterator[Event]:
         """Answer from the material."""
@@ -318,60 +316,8 @@ class _Run:
             error=self.error,
         )
         with self.tutor.database.session() as session:
-            conversations.complete_turn(
-                session,
-                self.turn_id,
-                status=result.status,
-                query=result.query,
-                messages=[dict(m) for m in self.messages],
-                draft=self.draft,
-                answer=result.answer,
-                sentences=[wire.sentence_json(s, detail=True) for s in result.sentences],
-                citations=[wire.citation_json(c, detail=True) for c in result.citations],
-                passages=[wire.passage_json(p, detail=True) for p in result.passages],
-                follow_ups=list(result.follow_ups),
-                timings_ms=result.timings_ms,
-                tokens={"prompt": result.usage.prompt, "completion": result.usage.completion},
-                model=asdict(result.model),
-                error=result.error,
-            )
+            save_result(session, result, self.messages, self.draft)
         return result
-
-
-class _Clock:
-    """Milliseconds by stage, and marks since the turn began."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._spent: dict[str, float] = {"retrieve": 0.0, "generate": 0.0, "verify": 0.0}
-        self._marks: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._spent[name] = self._spent.get(name, 0.0) + (time.perf_counter() - began) * 1000
-
-    def timed(self, name: str, items: Iterable[str]) -> Iterator[str]:
-        """`items`, with only the waiting for them counted."""
-        source = iter(items)
-        while True:
-            with self.stage(name):
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-            yield item
-
-    def mark(self, name: str) -> None:
-        """Note the first time something happened."""
-        self._marks.setdefault(name, (time.perf_counter() - self._start) * 1000)
-
-    def timings(self) -> dict[str, float]:
-        total = (time.perf_counter() - self._start) * 1000
-        return {name: round(ms, 1) for name, ms in {**self._spent, **self._marks, "total": total}.items()}
 
 
 def valid_question(question: str, limit: int) -> str:
@@ -384,17 +330,6 @@ def valid_question(question: str, limit: int) -> str:
             f"The question has {len(question):,} characters, and the limit is {limit:,}. Shorten it, or ask in parts."
         )
     return question
-
-
-def finished_sentences(text: str) -> tuple[list[str], str]:
-    """Split what has been drafted so far into whole sentences and the rest that is still being written."""
-    spans = split_sentences(text)
-    if not spans:
-        return [], text
-    # The last one may go on, unless a line break after it says otherwise.
-    whole = spans if text.endswith("\n") else spans[:-1]
-    rest = text[whole[-1][1] :] if whole else text
-    return [tidy for start, end in whole if (tidy := tidy_draft_sentence(text[start:end]))], rest
 
 
 def _all_said(evidence: Evidence, said: Sequence[tuple[str, Vectors]]) -> bool:

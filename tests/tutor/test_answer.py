@@ -5,7 +5,7 @@ import pytest
 
 from retrieval.evidence import EvidenceSentence
 from retrieval.records import Passage, Sentence
-from tutor.answer import AnswerBuilder, follow_ups, not_covered, tidy_draft_sentence
+from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
 
 TEXT = "Intro. A **token** is a piece of text. It ends."
 
@@ -63,3 +63,20 @@ def test_follow_ups_are_questions_of_the_material_not_asked_yet() -> None:
     ]
     assert follow_ups("is a token a word", passages) == ("Can I count tokens?",)
     assert follow_ups("What is this?", passages, asked=["Can I count tokens?"]) == ("Is a token a word?",)
+
+
+@pytest.mark.parametrize(
+    ("drafted", "finished", "rest"),
+    [
+        ("A token is", [], "A token is"),
+        ("A token is text.", [], "A token is text."),
+        ("A token is text. It", ["A token is text."], " It"),
+        ("- A token is **text**.\n", ["A token is text."], ""),
+        ("It costs 3.5 cents", [], "It costs 3.5 cents"),
+    ],
+)
+def test_sentences_are_taken_from_a_growing_draft_once_they_are_whole(
+    drafted: str, finished: list[str], rest: str
+) -> None:
+    found, left = finished_sentences(drafted)
+    assert (found, left.rstrip("\n")) == (finished, rest)

@@ -154,7 +154,7 @@ def test_a_disk_that_refuses_is_one_line(tmp_path: Path, gguf: Path, number: int
 
 def test_a_file_in_the_way_of_the_folder(tmp_path: Path, gguf: Path) -> None:
     (tmp_path / "models").write_text("")
-    with pytest.raises(GeneratorError, match="can't be prepared in .*choose another folder with --home"):
+    with pytest.raises(GeneratorError, match=r"can't be prepared in .*choose another folder with --home"):
         ensure_converted(tmp_path / "models", convert=Converter())
 
 

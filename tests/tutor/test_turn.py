@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tutor.generators.scripted import ScriptedGenerator
 
 from db import conversations, study
 from db.errors import NotFound
@@ -15,8 +14,9 @@ from retrieval.ingest import ingest_folder
 from retrieval.retriever import Retriever
 from tutor.events import DraftDelta, PassagesFound, SentenceChecked, TurnLogged, TurnStarted
 from tutor.generators.protocol import GeneratorError, Message
+from tutor.generators.scripted import ScriptedGenerator
 from tutor.settings import Settings
-from tutor.turn import QuestionError, Tutor, finished_sentences, valid_question
+from tutor.turn import QuestionError, Tutor, valid_question
 
 PAGES = {
     "tokens.md": "# Tokens\n\nA token is a **piece of text** that a model reads as one unit. Bread is baked daily.\n",
@@ -237,20 +237,3 @@ def test_emoji_and_right_to_left_text_come_back_as_typed(classroom: Classroom) -
     result = classroom.ask(question)
     (turn,) = classroom.turns(result.conversation_id)
     assert turn.question == result.question == question
-
-
-@pytest.mark.parametrize(
-    ("drafted", "finished", "rest"),
-    [
-        ("A token is", [], "A token is"),
-        ("A token is text.", [], "A token is text."),
-        ("A token is text. It", ["A token is text."], " It"),
-        ("- A token is **text**.\n", ["A token is text."], ""),
-        ("It costs 3.5 cents", [], "It costs 3.5 cents"),
-    ],
-)
-def test_sentences_are_taken_from_a_growing_draft_once_they_are_whole(
-    drafted: str, finished: list[str], rest: str
-) -> None:
-    found, left = finished_sentences(drafted)
-    assert (found, left.rstrip("\n")) == (finished, rest)

@@ -1,20 +1,47 @@
-"""A turn from the database as the result it once was: for a repeated `request_id` and for pages that show old turns.
+"""A turn's result to the database and back: for a repeated `request_id`, and for pages that show old turns.
 
 The scores and words come back; a passage's sentence vectors don't (they belong to the index, not to the log).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from db import conversations
 from retrieval.records import Passage
+from tutor import wire
 from tutor.events import AnswerSentence, Citation, TurnResult
-from tutor.generators.protocol import ModelIdentity, Usage
+from tutor.generators.protocol import Message, ModelIdentity, Usage
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from db.conversations import Turn
+
+
+def save_result(session: Session, result: TurnResult, messages: Sequence[Message], draft: str) -> None:
+    """Complete the turn with what is known of it: `messages` exactly as sent, `draft` exactly as written."""
+    conversations.complete_turn(
+        session,
+        result.turn_id,
+        status=result.status,
+        query=result.query,
+        messages=[dict(m) for m in messages],
+        draft=draft,
+        answer=result.answer,
+        sentences=[wire.sentence_json(s, detail=True) for s in result.sentences],
+        citations=[wire.citation_json(c, detail=True) for c in result.citations],
+        passages=[wire.passage_json(p, detail=True) for p in result.passages],
+        follow_ups=list(result.follow_ups),
+        timings_ms=result.timings_ms,
+        tokens={"prompt": result.usage.prompt, "completion": result.usage.completion},
+        model=asdict(result.model),
+        error=result.error,
+    )
 
 
 def result_of(turn: Turn) -> TurnResult:
