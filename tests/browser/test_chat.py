@@ -10,7 +10,7 @@ import pytest
 
 from db import conversations, feedback
 
-QUESTION = "Which piece of text is handled as one unit?"
+QUESTION = "Which piece of text does a model handle as one unit?"
 PIECE = "A token is a piece of text."
 ENDLESS = "\nA model " + "handles one unit and " * 20
 TOKEN = "A token is a piece of text that a model handles as one unit."
@@ -165,9 +165,9 @@ def test_quoted_when_no_draft_sentence_holds(
 ) -> None:
     server.script.draft = "Elephants paint houses in winter."
     page = open_page("/chat")
-    ask(page, "What is a vocabulary?")
+    ask(page, QUESTION)
     assert page.locator(".badge").inner_text() == "In the material’s own words"
-    assert "fixed list of all tokens" in page.inner_text("#live blockquote")
+    assert TOKEN in page.inner_text("#live blockquote")
     assert "Elephants" not in page.content()
 
 

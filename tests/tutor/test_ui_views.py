@@ -12,7 +12,7 @@ import pytest
 from db.documents import StoredDocument
 from db.study import SectionRead
 from tutor.events import DraftDelta, TurnStarted
-from tutor.ui import chat_view, history_view, library, markup, what_view
+from tutor.ui import chat_side, chat_view, history_view, library, markup, what_view
 from tutor.ui.chat_view import LiveView, TurnView
 from tutor.ui.live import LiveTurns
 from tutor.ui.metrics import Metrics
@@ -79,7 +79,7 @@ def test_the_materials_own_words_are_set_apart() -> None:
 
 def test_a_document_of_ones_own_is_linked_by_its_id() -> None:
     mine = {**CITED, "source": "/home/me/notes", "document": "a b.md"}
-    html = chat_view.sources([], [mine], {("/home/me/notes", "a b.md"): 12})
+    html = chat_side.sources([], [mine], {("/home/me/notes", "a b.md"): 12})
     assert 'href="./?doc=12&amp;cite=40-64"' in html
     assert "/home/me" not in html
 
@@ -88,9 +88,9 @@ def test_sources_are_the_cited_places_by_number_then_what_else_was_found_by_rank
     other = {**PASSAGE, "rank": 1, "document": "training.md", "title": "Training", "start": 0, "end": 9}
     twice = {**PASSAGE, "rank": 3, "start": 90, "end": 99}  # another piece of the same section
     found = [other, PASSAGE, twice]
-    assert re.findall(r"<strong>(\w+)", chat_view.sources(found, [], {})) == ["Training", "Tokens"]
+    assert re.findall(r"<strong>(\w+)", chat_side.sources(found, [], {})) == ["Training", "Tokens"]
     second = {**CITED, "n": 2, "quote": "| a | **b** |"}
-    html = chat_view.sources(found, [CITED, second], {})
+    html = chat_side.sources(found, [CITED, second], {})
     assert re.findall(r"<strong>(\w+)", html) == ["Tokens", "Training"]
     assert html.count("is-cited") == 1
     assert re.findall(r"<q>(.*?)</q>", html) == ["A token is a &lt;unit&gt;.", "a · b"]

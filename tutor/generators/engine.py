@@ -170,9 +170,7 @@ class LlamaEngine:
         return self._likeliest(self._normed(x[-last:], self._norm))
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """RMS norm, in fewer steps than torch's own takes on a processor."""
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        return (x * scale.add_(self._eps).rsqrt_()).mul_(weight)
+        return F.rms_norm(x, x.shape[-1:], weight, self._eps)
 
     def _attend(
         self,

@@ -1,4 +1,4 @@
-"""The Chat page as HTML: turns, the answer being written, sources, conversations. Values in, text out.
+"""The middle of the Chat page as HTML: turns and the answer being written. Values in, text out.
 
 Turns come as the JSON that `tutor.wire` writes and the database keeps, so a finished answer and a restored one look
 the same. Sentences that the check refused are shown in "What happened" only.
@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutor.ui.library import COURSE
+from tutor.ui.chat_side import Ids, Json, citation_mark, link, place_of
 from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, reader_url, shorten, url
-
-Json = Mapping[str, Any]
-Ids = Mapping[tuple[str, str], int]
 
 PROMISE = "Saved for the next training run; nothing about the tutor changes now."
 CORRECTED = "Your correction is saved for the next training run; nothing about the tutor changes now."
@@ -126,42 +123,6 @@ def follow_ups(questions: Sequence[str]) -> str:
     return _chips(questions, "You could ask next") if questions else ""
 
 
-def sources(
-    passages: Sequence[Json], citations: Sequence[Json], ids: Ids, *, turn_id: int | None = None
-) -> str:
-    """The places an answer rests on, in the order of their numbers, then the other places that were found."""
-    if not passages and not citations:
-        hint = '<p class="hint">They appear here with the answer.</p>'
-        return f'<div class="sources is-empty"><h2>Sources</h2>{hint}</div>'
-    places = {_place(found): found for found in reversed((*citations, *passages))}
-    cited: dict[tuple[str, str, str], list[Json]] = {}
-    for citation in citations:
-        cited.setdefault(_place(citation), []).append(citation)
-    rest = [place for place in reversed(places) if place not in cited]
-    cards = join(_source(places[place], cited.get(place, ()), ids) for place in (*cited, *rest))
-    return f'<div class="sources" data-turn="{turn_id or ""}"><h2>Sources</h2><ol>{cards}</ol></div>'
-
-
-def conversations(listed: Sequence[tuple[int, str, str]], current: int | None) -> str:
-    """The list beside the chat. `listed` are (id, title, when)."""
-    items = join(
-        f'<li class="conversation" data-conversation="{number}"><a href="{esc(url("chat", c=number))}"'
-        f"{' aria-current=' + chr(34) + 'page' + chr(34) if number == current else ''}>"
-        f'<span class="conversation-title">{esc(title)}</span><span class="conversation-when">{esc(at)}</span></a>'
-        f'<details class="menu"><summary aria-label="Rename or delete">{icon("more")}</summary><div class="menu-body">'
-        f'<form data-act="rename"><label>Title <input name="title" value="{esc(title)}" maxlength="120" required>'
-        '</label><button type="submit">Rename</button></form>'
-        '<button type="button" class="danger" data-act="delete">Delete</button></div></details></li>'
-        for number, title, at in listed
-    )
-    none = '<p class="hint">Your conversations will be listed here.</p>'
-    return (
-        '<div class="side-box"><button type="button" class="side-toggle" data-act="side" aria-expanded="false">'
-        f'<span>Conversations</span></button><div class="side-body"><a class="button quiet" href="{esc(url("chat"))}">'
-        f'New conversation</a><ul class="conversation-list">{items}</ul>{"" if items else none}</div></div>'
-    )
-
-
 def feedback(turn_id: int, rating: str | None, correction: str | None) -> str:
     """Thumbs, and once one is given, room for a correction and what will happen with both."""
     thumbs = join(
@@ -220,7 +181,7 @@ def _sentences(sentences: Sequence[Json], citations: Sequence[Json], ids: Ids) -
         if not sentence["supported"]:
             continue
         origin = sentence.get("origin", "model")
-        marks = join(_mark(cited[n], ids) for n in sentence["citations"] if n in cited)
+        marks = join(citation_mark(cited[n], ids) for n in sentence["citations"] if n in cited)
         text = f"<span>{esc(plain(sentence['text']) if origin == 'material' else sentence['text'])}{marks}</span>"
         if blocks and blocks[-1][0] == origin and origin != "material":
             blocks[-1][1].append(text)
@@ -230,39 +191,6 @@ def _sentences(sentences: Sequence[Json], citations: Sequence[Json], ids: Ids) -
         f"<blockquote>{' '.join(texts)}</blockquote>" if origin == "material" else f"<p>{' '.join(texts)}</p>"
         for origin, texts in blocks
     )
-
-
-def _mark(citation: Json, ids: Ids) -> str:
-    place = f"{citation['title']} › {citation['heading']}" if citation["heading"] else citation["title"]
-    quote = shorten(plain(citation["quote"]), 160)
-    return (
-        f'<sup><a class="cite" target="{READER_TAB}" href="{esc(_link(citation, ids))}" '
-        f'aria-label="Source {citation["n"]}: {esc(place)}" title="{esc(place)}: “{esc(quote)}”">'
-        f"{citation['n']}</a></sup>"
-    )
-
-
-def _link(place: Json, ids: Ids) -> str:
-    source = place.get("source") or COURSE
-    span = (place["start"], place["end"])
-    return reader_url(source, place["document"], doc=ids.get((source, place["document"])), cite=span)
-
-
-def _source(place: Json, cited: Sequence[Json], ids: Ids) -> str:
-    heading = f" › {esc(place['heading'])}" if place["heading"] else ""
-    quotes = join(
-        f'<a class="quote" target="{READER_TAB}" href="{esc(_link(c, ids))}"><span class="n">{c["n"]}</span>'
-        f"<q>{esc(plain(c['quote']))}</q></a>"
-        for c in cited
-    )
-    return (
-        f'<li class="source{" is-cited" if cited else ""}"><a class="source-title" target="{READER_TAB}" '
-        f'href="{esc(_link(place, ids))}"><strong>{esc(place["title"])}</strong>{heading}</a>{quotes}</li>'
-    )
-
-
-def _place(found: Json) -> tuple[str, str, str]:
-    return found.get("source") or COURSE, found["document"], found["heading"]
 
 
 def _error(view: TurnView) -> str:
@@ -276,9 +204,9 @@ def _nearest(view: TurnView, ids: Ids) -> str:
         return ""
     pages: dict[tuple[str, str], Json] = {}
     for passage in view.passages:
-        pages.setdefault(_place(passage)[:2], passage)
+        pages.setdefault(place_of(passage)[:2], passage)
     links = join(
-        f'<li><a target="{READER_TAB}" href="{esc(_link(p, ids))}">{esc(p["title"])} › {esc(p["heading"])}</a></li>'
+        f'<li><a target="{READER_TAB}" href="{esc(link(p, ids))}">{esc(p["title"])} › {esc(p["heading"])}</a></li>'
         for p in list(pages.values())[:3]
     )
     return f'<ul class="nearest" aria-label="Nearest pages">{links}</ul>' if links else ""

@@ -2,8 +2,8 @@
 
 markdown-it renders with HTML off and nh3 cleans what it made, so nothing a document holds can run or load; images
 are named, not fetched. The front matter is never rendered: it holds what learners should not see yet.
-A highlight travels through rendering as two private-use characters, put into the text at its offsets. They are only
-trusted when the result without them equals the plain rendering; otherwise the block they stand in is marked.
+A highlight travels through rendering as two characters put into the text at its offsets (`highlight.py`). They are
+only trusted when the result without them equals the plain rendering; otherwise the block they stand in is marked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from markdown_it.token import Token
 from retrieval.loaders import LoadError, front_matter
 from retrieval.loaders.inline import inline_text
 from retrieval.loaders.markdown import unique_slug
+from tutor.ui.highlight import mark_block, spans, unused_characters, with_marks
 from tutor.ui.markup import WORDS_PER_MINUTE, esc
 
 TOP = "top"  # the anchor of what stands before the first heading
-_TAG = re.compile(r'(<(?:"[^"]*"|[^>"])*>)')
-_LEADING_MARKS = re.compile(r"(?:[ \t]*(?:[|>#*+-]+|\d{1,9}[.)]))*[ \t]*")
 _TAGS = set(
     "p h2 h3 h4 h5 h6 ul ol li table thead tbody tr th td pre code blockquote em strong s a br hr span".split()
 )
@@ -54,7 +53,6 @@ _CLASSES = {
         "pre",
     )
 }
-_BLOCKS = ("tr_open", "list_item_open", "heading_open", "fence", "code_block", "paragraph_open")
 
 LinkFor = Callable[[str, str], str | None]
 """(relative path, fragment) -> a link inside the app, or None when no such page is indexed."""
@@ -98,15 +96,15 @@ def render_page(
     body = "".join(parts)
     if cite is None or not (0 <= cite[0] < cite[1] <= len(text)) or not text[cite[0] : cite[1]].strip():
         return RenderedPage(body, sections, cited=False)
-    opening, closing = _unused_characters(text)
-    for start, end in _spans(text, *cite):
+    opening, closing = unused_characters(text)
+    for start, end in spans(text, *cite):
         marked = text[:start] + opening + text[start:end] + closing + text[end:]
         tried = "".join(render(marked, title, links, None)[0])
         if (
             tried.count(opening) == tried.count(closing) == 1
             and tried.replace(opening, "").replace(closing, "") == body
         ):
-            return RenderedPage(_with_marks(tried, opening, closing), sections, cited=True)
+            return RenderedPage(with_marks(tried, opening, closing), sections, cited=True)
     blocked = "".join(render(text, title, links, cite)[0])
     first = blocked.replace('class="cite-block"', 'class="cite-block" id="cite"', 1)
     return RenderedPage(first, sections, cited=first != body)
@@ -126,7 +124,7 @@ def _render_markdown(
     env: dict[str, Any] = {}
     tokens = md.parse(text[offset:], env)
     if block:
-        _mark_block(tokens, text[offset:], block[0] - offset)
+        mark_block(tokens, text[offset:], block[0] - offset)
     _rewrite(tokens, links)
     parts: list[str] = []
     sections: list[PageSection] = []
@@ -246,53 +244,3 @@ def _clean(html: str) -> str:
         url_schemes={"http", "https", "mailto"},
         link_rel=None,
     )
-
-
-def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The cited span as given, then inside list marks and table bars, then inside emphasis."""
-    quote = text[start:end]
-    last = start + len(quote.rstrip())
-    yield start, last
-    inner = start + len(_LEADING_MARKS.match(quote).group())  # type: ignore[union-attr]
-    for first, stop in (
-        (inner, start + len(quote.rstrip().rstrip("|").rstrip())),
-        (start, start + len(quote.rstrip().rstrip("*_~`"))),
-        (start + len(quote) - len(quote.lstrip("*_~` \n")), start + len(quote.rstrip().rstrip("*_~`"))),
-    ):
-        if first < stop:
-            yield first, stop
-
-
-def _unused_characters(text: str) -> tuple[str, str]:
-    unused = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
-    return next(unused), next(unused)
-
-
-def _with_marks(html: str, opening: str, closing: str) -> str:
-    """Wrap every piece of text between the two characters, which may lie in different cells or emphasis."""
-    out: list[str] = []
-    inside, first = False, True
-    for piece in _TAG.split(html):
-        if piece.startswith("<"):
-            out.append(piece)
-            continue
-        for part in re.split(f"([{opening}{closing}])", piece):
-            if part in (opening, closing):
-                inside = part == opening
-            elif inside and part.strip():
-                out.append(f"<mark{' id=' + chr(34) + 'cite' + chr(34) if first else ''}>{part}</mark>")
-                first = False
-            else:
-                out.append(part)
-    return "".join(out)
-
-
-def _mark_block(tokens: list[Token], body: str, start: int) -> None:
-    """Mark the smallest block around an offset."""
-    line = body.count("\n", 0, max(start, 0))
-    around = [
-        t for t in tokens
-        if t.type in _BLOCKS and not t.hidden and t.map and t.map[0] <= line < t.map[1]
-    ]  # fmt: skip
-    if around:
-        min(around, key=lambda t: t.map[1] - t.map[0]).attrJoin("class", "cite-block")  # type: ignore[index]
