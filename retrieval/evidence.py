@@ -25,6 +25,7 @@ from retrieval.words import content_stems, words
 MAX_SENTENCES = 3
 MIN_WORDS = 3
 MAX_LIST_ITEMS = 6
+SAME_QUESTION = 0.8  # overlap of content words from which a heading asks the same
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
 
 SENTENCE_FEATURES = ("cosine", "window_cosine", "passage_cosine", "heading_terms", "defines", "brevity")
@@ -148,6 +149,8 @@ def select_evidence(
     found = candidates(question, query_vector, passages)
     if not found:
         return Evidence(question, (), 0.0, calibration.threshold)
+    if answer := _posed_by_the_material(question, passages):
+        return Evidence(question, answer, 1.0, calibration.threshold)
     chosen: list[EvidenceSentence] = []
     for side, side_vector in sides:
         scored = _scored(candidates(side, side_vector, passages), calibration)
@@ -169,6 +172,21 @@ def _scored(found: Sequence[Candidate], calibration: Calibration) -> list[tuple[
         ((calibration.sentence.probability(c.features), c) for c in found),
         key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
     )
+
+
+def _posed_by_the_material(question: str, passages: Sequence[Passage]) -> tuple[EvidenceSentence, ...]:
+    """The beginning of what stands under a heading that asks this very question, as FAQ headings do; else ()."""
+    asked = set(content_stems(question))
+    for passage in passages:
+        heading = passage.heading_path[-1] if passage.heading_path else ""
+        stems = set(content_stems(heading))
+        if heading.endswith("?") and asked and len(asked & stems) / len(asked | stems) >= SAME_QUESTION:
+            return tuple(
+                EvidenceSentence(sentence, passage, 1.0, vector)
+                for sentence, vector in zip(passage.sentences, passage.sentence_vectors, strict=True)
+                if sentence.kind != "code"
+            )[:MAX_SENTENCES]
+    return ()
 
 
 def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]) -> list[Candidate]:

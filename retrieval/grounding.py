@@ -154,8 +154,8 @@ def hopeless(beginning: str, evidence: Sequence[EvidenceSentence]) -> bool:
 def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]]) -> bool:
     """Do the sentences shown so far (text, unit vector) carry this evidence sentence?"""
     stems = set(content_stems(item.sentence.text))
-    if not stems:
-        return True
+    if not stems:  # "No." opens an answer; after other words it would turn them around
+        return bool(said)
     shown = set(content_stems(" ".join(text for text, _ in said)))
     near = max((float(vector @ item.vector) for _, vector in said), default=-1.0)
     return near >= SAID_COSINE and len(stems & shown) / len(stems) >= SAID_WORDS

@@ -13,6 +13,12 @@ QUESTIONS = [
     "When should I fine-tune and when should I use retrieval?",
 ]
 
+_MORE = [
+    "Both can be measured with a few lines of code on a small set of examples that were never used before.",
+    "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
+    "What was found is written down beside the result, so that it can be repeated later by someone else.",
+]
+
 NOTES: list[tuple[str, list[str]]] = [
     (
         "What is overfitting?",
@@ -20,9 +26,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "Overfitting is when a model learns the training data so well that it performs poorly on data it has never seen.",
             "A model that overfits has a low training error and a high validation error.",
             "Early stopping ends the training when the validation error starts to rise.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -31,9 +35,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "A token is a small piece of text, often a word or a part of a word, that a model reads and writes.",
             "The list of all tokens a model knows is its vocabulary, and it is fixed before training.",
             "A page of English has about 500 to 700 tokens.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -42,9 +44,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "Retrieval puts the passages that answer a question into the prompt, so the model need not have memorised them.",
             "A small model knows few facts but can copy and rephrase what stands in its prompt.",
             "Retrieval changes no weight.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -53,9 +53,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "LoRA freezes the weights of the model and trains two small matrices beside each of them.",
             "The product of the two matrices is added to the frozen weight.",
             "With rank 16, the 135 million parameter model gets 4.9 million trainable ones.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -64,9 +62,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "The validation set is kept out of training and used to compare settings.",
             "The test set is used once, at the end.",
             "Data that was used to choose a setting can no longer measure it fairly.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -75,9 +71,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "Training changes the weights of a model so that its predictions fit the examples better.",
             "Inference uses the weights as they are to answer a request, and changes nothing.",
             "Training a large model takes weeks on many machines; one inference takes seconds.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -86,9 +80,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "The learning rate says how far the weights move at each step.",
             "Too high a rate makes the loss jump about or grow.",
             "Too low a rate wastes time, and training may stop early in a poor place.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -97,9 +89,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "Temperature divides the scores before they become probabilities.",
             "A temperature below 1 makes likely tokens likelier, and 0 is taken to mean the likeliest token each time.",
             "High temperatures give varied but less reliable text.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -108,9 +98,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "An embedding is a list of numbers that stands for the meaning of a text.",
             "Texts of similar meaning have vectors that point in a similar direction.",
             "The shipped embedder makes 384 numbers for each passage.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -119,9 +107,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "The context window is the number of tokens a model can take into account at once.",
             "For the shipped model it is 8,192 tokens.",
             "What falls out of the window has no effect on the answer.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -130,9 +116,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "Quantisation stores weights with fewer bits, such as 8 or 4 instead of 16.",
             "A model in 4 bits needs about a quarter of the memory of one in 16 bits.",
             "The answers change a little, because the weights are rounded.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
     (
@@ -141,9 +125,7 @@ NOTES: list[tuple[str, list[str]]] = [
             "A language model writes what is likely, not what it has checked.",
             "Where its training data says little, likely words can still be wrong.",
             "Asking it to answer from given passages makes this rarer, and checking each sentence makes it visible.",
-            "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-            "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
-            "What was found is written down beside the result, so that it can be repeated later by someone else.",
+            *_MORE,
         ],
     ),
 ]

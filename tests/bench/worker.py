@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -32,7 +33,7 @@ def serve(prepare: Callable[[], Answer]) -> None:
 
 def peak_kb() -> int:
     """The most memory this process ever held, shared files included (Linux)."""
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 

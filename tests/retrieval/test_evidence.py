@@ -1,6 +1,7 @@
 """Which sentences are chosen. Vectors are given by hand: dimension 0 is nearness to the question."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,27 @@ def test_covered_compares_the_calibrated_probability_with_the_threshold(best: fl
     )
     assert found.confidence == pytest.approx(1 / (1 + math.exp(5 - 10 * best)), abs=1e-6)
     assert found.covered is covered
+
+
+def test_a_heading_that_asks_the_question_is_answered_by_what_stands_under_it() -> None:
+    faq = passage(
+        ("No.", 0.1),
+        ("Asking changes no weights.", 0.2),
+        ("Training does.", 0.1),
+        ("Later.", 0.0),
+        chunk_id=2,
+    )
+    faq = replace(faq, heading_path=("Questions", "Does the model learn from my questions?"))
+    near = passage(("A model learns from questions and answers.", 0.9))
+    found = select_evidence("does a model learn from my questions", QUERY, [near, faq], BY_COSINE)
+    assert [e.sentence.text for e in found.sentences] == [
+        "No.",
+        "Asking changes no weights.",
+        "Training does.",
+    ]
+    assert found.covered
+    other = select_evidence("Does the model learn from my clicks and likes?", QUERY, [near, faq], BY_COSINE)
+    assert other.sentences[0].sentence.text == "A model learns from questions and answers."
 
 
 def test_nothing_found_is_not_covered() -> None:

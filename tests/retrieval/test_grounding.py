@@ -113,6 +113,12 @@ def test_said_needs_both_the_meaning_and_the_words() -> None:
     assert not already_said(item, [])
 
 
+def test_a_bare_no_is_said_first_or_not_at_all() -> None:
+    (item,) = evidence("No.")
+    assert not already_said(item, [])
+    assert already_said(item, [(TRAINING, NEAR)])
+
+
 def test_words_of_two_sentences_do_not_make_a_third_true() -> None:
     items = evidence(FIXED, "In training the weights are updated.")
     mixed = check_sentence(

@@ -16,14 +16,13 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 
 from tutor.generators.linear import Linear, LowRank, in_4_bits, make_linear, make_scores, packed_is_quick
 from tutor.generators.protocol import GeneratorError
+from tutor.generators.threads import Threads
 from tutor.generators.weights import Adapter, Weights
 
 _PLAIN_SHAPES = {"llama", "qwen2"}
 _MATRICES = tuple(f"self_attn.{x}_proj" for x in "qkvo") + tuple(
     f"mlp.{x}_proj" for x in ("gate", "up", "down")
 )
-_SMALL = 768  # hidden size up to which one thread writes as fast as several
-_FEW = 8  # tokens; more are a prompt, and all threads help
 _CANDIDATES = 16  # tokens whose scores are computed exactly after the 8-bit pass over the vocabulary
 
 
@@ -138,19 +137,13 @@ class LlamaEngine:
         # Both tables stay in the mapped file: only the rows of tokens that occur are ever read.
         self._embedding = weights.get("model.embed_tokens.weight", as_stored=True)
         self._head_rows = self._embedding if tied else weights.get(table, as_stored=True)
-        self._threads = threads or torch.get_num_threads()
-        self._small = config.hidden_size <= _SMALL
+        self._threads = Threads(threads or torch.get_num_threads(), torch.set_num_threads)
         self._cache = torch.empty(0)
         self._grow(512)
 
     def extend(self, ids: list[int], past: int, last: int) -> list[int]:
-        # Several threads that share out microseconds of work wait for each other, on a busy machine for
-        # milliseconds each time: measured up to 20 times slower.
-        torch.set_num_threads(1 if self._small and len(ids) <= _FEW else self._threads)
-        try:
-            return self._forward(ids, past, last)
-        finally:
-            torch.set_num_threads(self._threads)
+        found: list[int] = self._threads.run(self._forward, ids, past, last, tokens=len(ids))
+        return found
 
     @torch.inference_mode()
     def _forward(self, ids: list[int], past: int, last: int) -> list[int]:

@@ -18,7 +18,7 @@ _CHUNK = 256  # prompt tokens read between two looks at whether to stop
 class Greedy:
     """Writes one text after another with one engine."""
 
-    def __init__(self, engine: Engine, end_tokens: frozenset[int], *, lookup: int = 6) -> None:
+    def __init__(self, engine: Engine, end_tokens: frozenset[int], *, lookup: int = 3) -> None:
         """`lookup` is how many tokens may be guessed at once; 0 turns guessing off."""
         self._engine = engine
         self._end = end_tokens

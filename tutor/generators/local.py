@@ -40,7 +40,7 @@ class LocalGenerator:
         precision: str = "auto",
         threads: int | None = None,
         max_waiting: int = MAX_WAITING,
-        lookup: int = 6,
+        lookup: int = 3,
     ) -> None:
         from transformers import AutoConfig, AutoTokenizer
 

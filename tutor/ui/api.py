@@ -18,7 +18,8 @@ from tutor.commands.ask import search_one
 from tutor.commands.study import history_json, local_zone
 from tutor.events import PassagesFound, SentenceChecked, TurnLogged, TurnStarted
 from tutor.turn import QuestionError
-from tutor.ui.chat import GENERATING, number
+from tutor.ui.chat import GENERATING
+from tutor.ui.chat_store import number
 
 if TYPE_CHECKING:
     from tutor.events import Event

@@ -7,6 +7,7 @@ that was open during a restart goes on.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,18 +15,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from db import conversations
-from db import feedback as feedback_rows
 from db.errors import NotFound
 from tutor import failures, wire
 from tutor.events import DraftDelta, PassagesFound, SentenceChecked, TurnLogged, TurnStarted
-from tutor.ui import chat_view, layout, library, what_view
-from tutor.ui.chat_view import LiveView, TurnView
-from tutor.ui.markup import count, when
+from tutor.ui import chat_side, chat_view, layout, library
+from tutor.ui.chat_calls import ChatCalls
+from tutor.ui.chat_store import ChatStore, number, word
+from tutor.ui.chat_view import LiveView
+from tutor.ui.markup import count
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from db.conversations import Turn
     from tutor.events import Event
     from tutor.services import Services
     from tutor.ui.library import Library
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 GENERATING = {"concurrency_id": "llm", "concurrency_limit": 2}
 """Every event that makes a model write shares these slots."""
-MAX_ID = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,10 @@ class Asked:
         return cls(
             question=text if isinstance(text, str) else "",
             conversation=number(sent.get("conversation")),
-            page=_word(sent.get("page")),
-            doc=_word(sent.get("doc")),
+            page=word(sent.get("page")),
+            doc=word(sent.get("doc")),
             replaces=number(sent.get("replaces")),
-            request_id=_word(sent.get("request_id"), 64),
+            request_id=word(sent.get("request_id"), 64),
         )
 
 
@@ -72,8 +70,7 @@ class ChatPage:
     def __init__(self, services: Services, known: Library, live: LiveTurns) -> None:
         self._services = services
         self._database = services.database
-        self._learner = services.learner_id
-        self._library = known
+        self._store = ChatStore(services.learner_id, known, live)
         self._live = live
 
     def build(self, blocks: gr.Blocks) -> None:
@@ -83,8 +80,12 @@ class ChatPage:
             with gr.Column(elem_id="chat-list", min_width=0):
                 listed = layout.surface("conversations", "")
             with gr.Column(elem_id="chat-main", min_width=0):
-                calls = [self.rate, self.details, self.sources_of, self.rename, self.delete]
-                thread = layout.surface("thread", "chat", calls)
+                calls = ChatCalls(self._database, self._store)
+                thread = layout.surface(
+                    "thread",
+                    "chat",
+                    [calls.rate, calls.details, calls.sources_of, calls.rename, calls.delete],
+                )
                 live = layout.surface("live", "live")
                 with gr.Row(elem_id="composer"):
                     box = gr.Textbox(
@@ -122,8 +123,6 @@ class ChatPage:
         stop.click(self.stop, queue=False, show_progress="hidden", api_visibility="private")
         blocks.unload(self.stop)
 
-    # --- opening ---------------------------------------------------------------------------------------------
-
     def open(self, request: gr.Request) -> tuple[str, str, str]:
         """(conversations, thread, sources) for ?c=, ?page= and ?doc= in the browser's address."""
         return self.show(dict(request.query_params))
@@ -132,67 +131,56 @@ class ChatPage:
         """The three surfaces for these query values."""
         with self._database.session(readonly=True) as session:
             wanted = number(query.get("c"))
-            listed = self._listed(session, wanted)
+            listed = self._store.listed(session, wanted)
             if query.get("c"):
-                turns = self._turns(session, wanted)
-                if turns is not None:
-                    return listed, self._thread(session, turns, wanted), self._sources(session, turns)
-                return listed, chat_view.missing(), chat_view.sources((), (), {})
-            pages = self._library.course(session)
-            current = self._library.find(session, doc=query.get("doc"), page=query.get("page"))
-            suggested = library.suggestions(pages, current)
-            title = current.title if current else None
-            return listed, chat_view.empty(suggested, title), chat_view.sources((), (), {})
-
-    # --- asking ----------------------------------------------------------------------------------------------
+                turns = self._store.turns(session, wanted)
+                if turns is None:
+                    return listed, chat_view.missing(), chat_side.sources((), (), {})
+                thread = self._store.thread(session, turns, wanted)
+                return listed, thread, self._store.sources(session, turns[-1] if turns else None)
+            known = self._store.library
+            current = known.find(session, doc=query.get("doc"), page=query.get("page"))
+            suggested = library.suggestions(known.course(session), current)
+            thread = chat_view.empty(suggested, current.title if current else None)
+            return listed, thread, chat_side.sources((), (), {})
 
     def ask(self, question: str, context: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """One turn for the page: (question box, thread, live answer, sources, conversations)."""
         asked = Asked.read(question, context)
         view = LiveView(asked.question.strip())
         with self._database.session(readonly=True) as session:
-            ids = dict(self._library.ids(session))
+            ids = dict(self._store.library.ids(session))
         same = gr.skip()
+        began = time.monotonic()
         turn = self._live.start(request.session_hash or "", lambda: self._answer(asked))
-        finished: tuple[Any, ...] | None = None
         try:
-            shown: Any = None
-            for tick, event in enumerate(turn.events()):
-                if event is None:
-                    view.seconds = tick // 2 if view.passages else 0
-                elif isinstance(event, TurnStarted):
-                    view.turn_id, view.conversation_id = event.turn_id, event.conversation_id
+            written = ""
+            for event in turn.events():
+                take(view, event)
+                view.seconds = int(time.monotonic() - began)
+                if isinstance(event, TurnStarted):
                     yield (
                         "",
                         self._before(event),
                         chat_view.live(view, ids),
-                        chat_view.sources((), (), ids),
+                        chat_side.sources((), (), ids),
                         same,
                     )
                     continue
-                else:
-                    take(view, event)
-                sources = (
-                    chat_view.sources(view.passages, view.citations, ids, turn_id=view.turn_id)
-                    if isinstance(event, PassagesFound | SentenceChecked)
-                    else same
-                )
-                written = chat_view.live(view, ids)
-                if written != shown or event is None:
-                    shown = written
+                sources = same
+                if isinstance(event, PassagesFound | SentenceChecked):
+                    sources = chat_side.sources(view.passages, view.citations, ids, turn_id=view.turn_id)
+                if (
+                    now := chat_view.live(view, ids)
+                ) != written or event is None:  # a beat finds out who is gone
+                    written = now
                     yield same, same, written, sources, same
-            finished = self._finished(turn, ids)
+            last = self._finished(turn, ids)
         except Exception as error:  # noqa: BLE001 - told to the learner, or reported as ours
-            finished = (
-                asked.question,
-                same,
-                chat_view.refused(asked.question, self._reason(error)),
-                same,
-                same,
-            )
+            last = (asked.question, same, chat_view.refused(asked.question, _reason(error)), same, same)
         finally:
             turn.stop()
-        yield finished
+        yield last
 
     def stop(self, request: gr.Request) -> None:
         """Stop what this browser page is waiting for."""
@@ -201,11 +189,11 @@ class ChatPage:
     def _answer(self, asked: Asked) -> Iterator[Event]:
         if asked.conversation is not None:
             with self._database.session(readonly=True) as session:
-                if not self._owns(session, asked.conversation):
+                if not self._store.owns(session, asked.conversation):
                     raise NotFound("This conversation was deleted. Start a new one to ask again.")
         return self._services.tutor.answer(
             asked.question,
-            learner_id=self._learner,
+            learner_id=self._services.learner_id,
             conversation_id=asked.conversation,
             page=asked.page,
             request_id=asked.request_id,
@@ -215,35 +203,35 @@ class ChatPage:
     def _before(self, started: TurnStarted) -> str:
         """The thread above the answer being written."""
         with self._database.session(readonly=True) as session:
-            turns = [
-                t for t in conversations.turns_of(session, started.conversation_id) if t.id != started.turn_id
-            ]
-            return self._thread(session, turns, started.conversation_id, last_open=False)
+            turns = conversations.turns_of(session, started.conversation_id)
+            above = [turn for turn in turns if turn.id != started.turn_id]
+            return self._store.thread(session, above, started.conversation_id, last_open=False)
 
-    def _finished(self, turn: LiveTurn, ids: chat_view.Ids) -> tuple[Any, ...]:
+    def _finished(self, turn: LiveTurn, ids: chat_side.Ids) -> tuple[Any, ...]:
         """The finished answer stays where it was written, so that nothing jumps and nothing is read out twice."""
         turn_id = turn.result.turn_id if turn.result else turn.turn_id
         with self._database.session(readonly=True) as session:
-            stored = self._own_turn(session, turn_id)
+            stored = self._store.turn(session, turn_id)
             if stored is None:
                 raise NotFound("The conversation was deleted while it was being answered.")
-            done = chat_view.turn(
-                self._view(session, stored), ids, newest=True, conversation=stored.conversation_id
-            )
-            sources = chat_view.sources(stored.passages, stored.citations, ids, turn_id=stored.id)
-            return gr.skip(), gr.skip(), done, sources, self._listed(session, stored.conversation_id)
-
-    @staticmethod
-    def _reason(error: Exception) -> str:
-        if failures.exit_code(error) is None:
-            failures.report(error, home=None)
-            return "Something went wrong on our side. Your question is kept in the box; try again."
-        return failures.one_line(error)
+            number = stored.conversation_id
+            done = chat_view.turn(self._store.view(session, stored), ids, newest=True, conversation=number)
+            sources = self._store.sources(session, stored)
+            return gr.skip(), gr.skip(), done, sources, self._store.listed(session, number)
 
 
-def take(view: LiveView, event: Event) -> None:
+def _reason(error: Exception) -> str:
+    if failures.exit_code(error) is None:
+        failures.report(error, home=None)
+        return "Something went wrong on our side. Your question is kept in the box; try again."
+    return failures.one_line(error)
+
+
+def take(view: LiveView, event: Event | None) -> None:
     """Bring what is shown up to date with an event."""
-    if isinstance(event, PassagesFound):
+    if isinstance(event, TurnStarted):
+        view.turn_id, view.conversation_id = event.turn_id, event.conversation_id
+    elif isinstance(event, PassagesFound):
         view.passages = [wire.passage_json(p, detail=True) for p in event.passages]
         view.status = f"Reading {count(len(event.passages), 'passage')}…"
     elif isinstance(event, DraftDelta):
@@ -255,14 +243,3 @@ def take(view: LiveView, event: Event) -> None:
         view.citations.extend(new)
     elif isinstance(event, TurnLogged):
         view.status = "Done"
-
-
-def number(value: Any) -> int | None:
-    """A database id from what a browser sent, or None."""
-    if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 16:
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_ID else None
-
-
-def _word(value: Any, limit: int = 500) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= limit else None

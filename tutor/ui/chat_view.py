@@ -6,12 +6,11 @@ the same. Sentences that the check refused are shown in "What happened" only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tutor.ui.chat_side import Ids, Json, citation_mark, link, place_of
-from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, reader_url, shorten, url
+from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, shorten, url
 
 PROMISE = "Saved for the next training run; nothing about the tutor changes now."
 CORRECTED = "Your correction is saved for the next training run; nothing about the tutor changes now."

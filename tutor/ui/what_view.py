@@ -10,9 +10,10 @@ from tutor.ui.markup import esc, join
 Json = Mapping[str, Any]
 _STAGES = {
     "retrieve": "Find passages",
-    "first_text": "First sentence on screen",
+    "load": "Get the model ready",
     "generate": "Write (model)",
     "verify": "Check sentences",
+    "first_text": "First sentence on screen, after",
     "total": "Whole turn",
 }
 
@@ -30,9 +31,7 @@ def what_happened(
     error: str | None,
 ) -> str:
     """One turn, told from the log."""
-    parts = [
-        _table("Time", ("Stage", "ms"), [(_STAGES.get(k, k), f"{v:,.0f}") for k, v in timings_ms.items()])
-    ]
+    parts = [_table("Time", ("Stage", "ms"), _stages(timings_ms))]
     if query and query != question:
         parts.append(f"<h3>Searched for</h3><p>{esc(query)}</p>")
     parts.append(_passages(passages))
@@ -53,6 +52,15 @@ def what_happened(
     if error:
         parts.append(f"<h3>Problem</h3><p>{esc(error)}</p>")
     return join(parts)
+
+
+def _stages(timings_ms: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Known stages in their order, then any other."""
+    known = [
+        *(stage for stage in _STAGES if stage in timings_ms),
+        *(s for s in timings_ms if s not in _STAGES),
+    ]
+    return [(_STAGES.get(stage, stage), f"{timings_ms[stage]:,.0f}") for stage in known]
 
 
 def _passages(passages: Sequence[Json]) -> str:
