@@ -17,7 +17,8 @@ def prepare() -> Answer:
     from tutor.settings import Settings
 
     services = build_services(Settings(home=Path(sys.argv[1]), threads=int(sys.argv[2])))
-    services.warm().join()
+    services.retriever.embedder.encode(["warm"])
+    services.tutor.generator_for(None)
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()

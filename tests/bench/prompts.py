@@ -15,7 +15,7 @@ QUESTIONS = [
 
 _MORE = [
     "Both can be measured with a few lines of code on a small set of examples that were never used before.",
-    "In the course this is tried out on a laptop with a model of 135 million parameters, which takes minutes rather than days.",
+    "In the course this is tried out on a laptop with a model of 135 million parameters, in minutes, not days.",
     "What was found is written down beside the result, so that it can be repeated later by someone else.",
 ]
 
@@ -23,7 +23,7 @@ NOTES: list[tuple[str, list[str]]] = [
     (
         "What is overfitting?",
         [
-            "Overfitting is when a model learns the training data so well that it performs poorly on data it has never seen.",
+            "Overfitting is when a model learns the training data so well that it does badly on data it never saw.",
             "A model that overfits has a low training error and a high validation error.",
             "Early stopping ends the training when the validation error starts to rise.",
             *_MORE,
@@ -41,7 +41,7 @@ NOTES: list[tuple[str, list[str]]] = [
     (
         "Why does retrieval help a small model?",
         [
-            "Retrieval puts the passages that answer a question into the prompt, so the model need not have memorised them.",
+            "Retrieval puts passages that answer a question into the prompt, so the model need not know them by heart.",
             "A small model knows few facts but can copy and rephrase what stands in its prompt.",
             "Retrieval changes no weight.",
             *_MORE,

@@ -271,3 +271,18 @@ def test_a_reader_that_goes_away_stops_the_turn() -> None:
     events.close()  # type: ignore[attr-defined]
     turn.join(5)
     assert turns.running() == set()
+
+
+def test_a_long_history_keeps_older_questions_behind_one_click() -> None:
+    asked = [
+        history_view.Question(
+            question=f"Question {i}?", answer="Yes.", status="quoted", link="/chat", at="now", rating=None
+        )
+        for i in range(23)
+    ]
+    totals = history_view.Totals(seconds=0.0, sections=0, questions=23, days=1)
+    shown, _, behind = history_view.page("week", totals, [], [], asked).partition('<details class="earlier">')
+    assert ("Question 19?" in shown, "Question 20?" in shown) == (True, False)
+    assert "3 earlier questions" in behind
+    assert "Question 22?" in behind
+    assert "<details" not in history_view.page("week", totals, [], [], asked[:20])

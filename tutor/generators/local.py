@@ -10,11 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutor.generators.protocol import FinishReason, GeneratorError, Message, ModelIdentity, Usage
+
+if TYPE_CHECKING:
+    from tutor.generators.engine import Engine
+    from tutor.generators.greedy import Greedy
 
 MAX_WAITING = 32  # drafts that may wait for the model; a further one is refused at once
 _LEAST_ROOM = 16  # tokens that must be left for the answer
@@ -54,25 +59,34 @@ class LocalGenerator:
                 folder, trust_remote_code=False, local_files_only=True
             )
         except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise GeneratorError(f"The model in {folder} can't be loaded: {reason}") from error
+            raise GeneratorError(f"The model in {folder} can't be loaded: {_brief(error)}.") from error
         if not getattr(self._tokenizer, "chat_template", None):
             raise GeneratorError(f"The model in {folder} has no chat template; choose an instruct model.")
         merged = Adapter(adapter, base_names=[identity.base, *base_names]) if adapter else None
-        engine = load_engine(folder, config, merged, precision, threads)
-        self.precision = engine.precision
-        self.context = engine.context
         self._identity = identity
         self._special = [str(t) for t in self._tokenizer.added_tokens_decoder.values() if t.special]
         self._backend = self._tokenizer.backend_tokenizer
         self._max_waiting = max_waiting
         self._jobs: queue.Queue[LocalDraft | None] = queue.Queue()
-        greedy = Greedy(engine, _end_tokens(folder, config, self._tokenizer), lookup=lookup)
+
+        end_tokens = _end_tokens(folder, config, self._tokenizer)
+
+        def load() -> tuple[Engine, Greedy]:
+            engine = load_engine(folder, config, merged, precision, threads)
+            return engine, Greedy(engine, end_tokens, lookup=lookup)
+
+        loaded: Future[Engine] = Future()
         worker = threading.Thread(
-            target=_work, args=(self._jobs, greedy, self._backend), name="generator", daemon=True
+            target=_work, args=(loaded, load, self._jobs, self._backend), name="generator", daemon=True
         )
         worker.start()
         self._stop = weakref.finalize(self, _stop, self._jobs, worker)
+        try:
+            engine = loaded.result()
+        except (RuntimeError, MemoryError, ValueError, KeyError, AttributeError) as error:
+            raise GeneratorError(f"The model in {folder} can't be loaded: {_brief(error)}.") from error
+        self.precision = engine.precision
+        self.context = engine.context
 
     @property
     def identity(self) -> ModelIdentity:
@@ -133,8 +147,7 @@ class LocalDraft:
         try:
             while (piece := self.pieces.get()) is not None:
                 if isinstance(piece, Exception):
-                    reason = " ".join(str(piece).split())[:200] or type(piece).__name__
-                    raise GeneratorError(f"The model broke off: {reason}") from piece
+                    raise GeneratorError(f"The model broke off: {_brief(piece)}.") from piece
                 yield piece
         finally:
             self.cancel()
@@ -143,7 +156,20 @@ class LocalDraft:
         self.cancelled.set()
 
 
-def _work(jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any) -> None:
+def _work(
+    loaded: Future[Engine],
+    load: Callable[[], tuple[Engine, Greedy]],
+    jobs: queue.Queue[LocalDraft | None],
+    tokenizer: Any,
+) -> None:
+    """Load and serve, all in this one thread: a second that computes would bring threads of its own along."""
+    try:
+        engine, greedy = load()
+    except BaseException as error:  # noqa: BLE001  it is raised again where the generator is made
+        loaded.set_exception(error)
+        return
+    loaded.set_result(engine)
+    del engine, load, loaded
     while (draft := jobs.get()) is not None:
         try:
             if not draft.cancelled.is_set():
@@ -155,7 +181,7 @@ def _work(jobs: queue.Queue[LocalDraft | None], greedy: Any, tokenizer: Any) -> 
             del draft  # else the last prompt would stay while the model waits for the next
 
 
-def _write(draft: LocalDraft, greedy: Any, tokenizer: Any) -> None:
+def _write(draft: LocalDraft, greedy: Greedy, tokenizer: Any) -> None:
     from tokenizers.decoders import DecodeStream
 
     characters = DecodeStream(skip_special_tokens=True)  # holds back the bytes of an unfinished character
@@ -188,3 +214,7 @@ def _end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
     for value in (named, config.eos_token_id, tokenizer.eos_token_id):
         found.update(value if isinstance(value, list) else [] if value is None else [value])
     return frozenset(found)
+
+
+def _brief(error: Exception) -> str:
+    return (" ".join(str(error).split())[:200] or type(error).__name__).rstrip(".")

@@ -73,8 +73,8 @@ class ServerGenerator:
         """Start `work` on the event loop, which is started with the first use."""
         with self._lock:
             if self._loop is None:
-                self._loop, self._client = _start(self._base_url, self._api_key, self._timeout_s)
-                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+                thread, self._loop, self._client = _start(self._base_url, self._api_key, self._timeout_s)
+                weakref.finalize(self, _end, thread, self._loop)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _only_model(self) -> str:
@@ -126,7 +126,9 @@ class ServerGenerator:
         if isinstance(error, openai.APIStatusError):
             return self._error(self._of_status(error.status_code))
         if isinstance(error, openai.APIConnectionError):
-            return self._error("can't be reached or broke off; is it running, and is `server_url` right?")
+            return self._error(
+                "can't be reached or broke off; check that it runs and the setting `server_url`"
+            )
         if isinstance(error, openai.APIError):
             return self._error("reported an error while writing; try again")
         return self._error(
@@ -140,7 +142,7 @@ class ServerGenerator:
             return f"knows no model {self._model} or no such address; check `server_model` and `server_url`"
         if status >= 500:
             return f"failed (status {status}); try again"
-        return f"refused the request (status {status}); is the question too long for the model?"
+        return f"refused the request (status {status}); the question may be too long for the model"
 
 
 class ServerDraft:
@@ -176,11 +178,15 @@ class ServerDraft:
             self.usage = Usage(self.usage.prompt, self.usage.completion + 1)
 
 
-def _start(base_url: str, api_key: str | None, timeout_s: float) -> tuple[asyncio.AbstractEventLoop, Any]:
-    """An event loop on its own thread, and a client for it."""
+def _start(
+    base_url: str, api_key: str | None, timeout_s: float
+) -> tuple[threading.Thread, asyncio.AbstractEventLoop, Any]:
+    """A thread with an event loop, and a client for it."""
     import openai
 
     try:
+        if not urlsplit(base_url).hostname or urlsplit(base_url).scheme not in ("http", "https"):
+            raise ValueError("neither http nor https")
         client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",  # never the key of another service that stands in the environment
@@ -189,19 +195,38 @@ def _start(base_url: str, api_key: str | None, timeout_s: float) -> tuple[asynci
         )
     except Exception as error:
         raise GeneratorError(
-            f"`server_url` {_address(base_url)} is no address; it looks like http://127.0.0.1:8000/v1."
+            f"The setting `server_url` ({_address(base_url)}) is no address; one looks like http://127.0.0.1:8000/v1."
         ) from error
     client.organization = client.project = None  # likewise
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="model-server", daemon=True).start()
-    return loop, client
+    thread = threading.Thread(target=_run, args=(loop, client), name="model-server", daemon=True)
+    thread.start()
+    return thread, loop, client
+
+
+def _run(loop: asyncio.AbstractEventLoop, client: Any) -> None:
+    """Everything that happens on the event loop, and its end: what still runs is cancelled, connections closed."""
+    loop.run_forever()
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(client.close())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def _end(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():  # the last draft may drop the last use of its generator
+        thread.join(timeout=2)
 
 
 def _address(url: str) -> str:
     """Host and path of an address, without a user's name and password."""
     try:
         parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     except ValueError:
         return "(unreadable)"
 

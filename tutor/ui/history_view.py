@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from tutor.ui.markup import count, esc, join, minutes, shorten, url
 
+SHOWN_QUESTIONS = 20  # older ones wait behind a click
 PERIODS = (("week", "This week"), ("month", "Last 30 days"), ("all", "All time"))
 CURRENT = ' aria-current="true"'
 _HEIGHT = 160  # pixels of the tallest bar; app.css leaves room for the labels around it
@@ -174,13 +175,20 @@ def _questions(questions: Sequence[Question]) -> str:
             '<p class="empty">No question was asked in this period. '
             f'<a href="{esc(url("chat"))}">Ask your first one</a>.</p>'
         )
-    rows = join(
+    shown, earlier = questions[:SHOWN_QUESTIONS], questions[SHOWN_QUESTIONS:]
+    more = (
+        f'<details class="earlier"><summary>{count(len(earlier), "earlier question")}</summary>'
+        f'<ul class="rows">{join(_question(q) for q in earlier)}</ul></details>'
+    )
+    return f'<ul class="rows">{join(_question(q) for q in shown)}</ul>' + (more if earlier else "")
+
+
+def _question(q: Question) -> str:
+    return (
         f'<li class="asked-row"><a href="{esc(q.link)}">{esc(shorten(q.question, 160))}</a>'
         f"<p>{esc(shorten(q.answer, 220)) if q.answer else 'No answer.'}</p>"
         f'<span class="row-facts">{_STATUS.get(q.status, q.status)} · {esc(q.at)}{_rated(q.rating)}</span></li>'
-        for q in questions
     )
-    return f'<ul class="rows">{rows}</ul>'
 
 
 def _rated(rating: str | None) -> str:

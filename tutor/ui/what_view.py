@@ -74,7 +74,7 @@ def _passages(passages: Sequence[Json]) -> str:
         )
         for p in passages
     ]
-    return _table("Passages found", ("#", "Passage", "fused", "dense", "lexical"), rows)
+    return _table("Passages found", ("#", "Passage", "score", "dense", "lexical"), rows)
 
 
 def _number(value: float | None) -> str:

@@ -272,7 +272,7 @@ def test_a_failure_of_the_model_is_one_line_and_the_next_draft_works(
         raise RuntimeError("can't allocate\nmemory")
 
     monkeypatch.setattr(Planned, "extend", fails)
-    with pytest.raises(GeneratorError, match=r"^The model broke off: can't allocate memory$"):
+    with pytest.raises(GeneratorError, match=r"^The model broke off: can't allocate memory\.$"):
         list(generator.stream(ask("?"), max_new_tokens=5))
     monkeypatch.setattr(Planned, "extend", works)
     assert "".join(generator.stream(ask("?"), max_new_tokens=5)) == "xy"

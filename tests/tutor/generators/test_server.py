@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -155,7 +157,7 @@ FAULTS: dict[str, tuple[Callable[[Handler], None], str, int]] = {
     "401": (status(401), "refuses the key", 1),
     "403": (status(403), "does not allow this key", 1),
     "404": (status(404), "knows no model tiny", 1),
-    "400": (status(400), "too long for the model", 1),
+    "400": (status(400), "may be too long", 1),
     "429": (status(429), "too much to do", 2),
     "500": (status(500), "failed \\(status 500\\)", 2),
     "hangs up at once": (lambda h: h.connection.close(), "can't be reached or broke off", 2),
@@ -200,6 +202,25 @@ def test_nobody_listens() -> None:
     with pytest.raises(GeneratorError, match=r"127\.0\.0\.1:9/v1 can't be reached") as caught:
         list(generator.stream(ASKED, max_new_tokens=5))
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://x/v1", "http://", "http://[x"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(GeneratorError, match="`server_url` .* is no address"):
+        ServerGenerator(url, "tiny").stream(ASKED, max_new_tokens=5)
+
+
+def test_a_program_ends_quietly_while_a_draft_is_written(serve: Any) -> None:
+    fake = serve(begun_then(wait_for_hang_up))
+    code = (
+        "from tutor.generators.server import ServerGenerator;"
+        f"generator = ServerGenerator({fake.url!r}, 'tiny');"
+        "draft = generator.stream([{'role': 'user', 'content': 'x'}], max_new_tokens=5);"
+        "print(next(iter(draft)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("A small\n", "", 0)
+    assert fake.hung_up.wait(5)
 
 
 def wait_for_hang_up(handler: Handler) -> None:
