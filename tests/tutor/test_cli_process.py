@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -165,17 +164,17 @@ def test_serve_refuses_the_open_network_a_busy_port_and_a_second_server(tmp_path
 def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tutor", "ask", "--batch", "-"],
-        env=environment(STUDY_TUTOR_HOME=str(tmp_path)),
+        env=environment(STUDY_TUTOR_HOME=str(tmp_path), STUDY_TUTOR_BUILTIN_COURSE="false"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    database = tmp_path / "study-tutor.sqlite3"
-    until = time.monotonic() + 60
-    while not database.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(1.0)  # now it waits for a line
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("not JSON\n")
+    process.stdin.flush()
+    assert '"error"' in process.stdout.readline()  # it has started, and waits for the next line
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "study-tutor: interrupted\n")

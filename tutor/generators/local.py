@@ -7,6 +7,7 @@ even where the reader is slow. Where the weights come from is `tutor/models.py`'
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import weakref
@@ -68,6 +69,7 @@ class LocalGenerator:
         self._backend = self._tokenizer.backend_tokenizer
         self._max_waiting = max_waiting
         self._jobs: queue.Queue[LocalDraft | None] = queue.Queue()
+        self._closing = threading.Event()
 
         end_tokens = _end_tokens(folder, config, self._tokenizer)
 
@@ -77,10 +79,14 @@ class LocalGenerator:
 
         loaded: Future[Engine] = Future()
         worker = threading.Thread(
-            target=_work, args=(loaded, load, self._jobs, self._backend), name="generator", daemon=True
+            target=_work,
+            args=(loaded, load, self._jobs, self._closing, self._backend),
+            name="generator",
+            daemon=True,
         )
         worker.start()
-        self._stop = weakref.finalize(self, _stop, self._jobs, worker)
+        weakref.finalize(self, _stop, self._jobs, self._closing).atexit = False
+        atexit.register(_stop, self._jobs, self._closing, worker)
         try:
             engine = loaded.result()
         except (RuntimeError, MemoryError, ValueError, KeyError, AttributeError) as error:
@@ -93,12 +99,12 @@ class LocalGenerator:
         return self._identity
 
     def close(self) -> None:
-        """Stop what is being written and free the model. Also happens by itself, at exit or with the last use."""
-        self._stop()
+        """Stop what is being written and free the model. Also happens by itself, at exit or after the last use."""
+        _stop(self._jobs, self._closing)
 
     def stream(self, messages: Sequence[Message], *, max_new_tokens: int) -> LocalDraft:
         """Start writing, or wait for one's turn. Raises GeneratorError if too many wait or the text is too long."""
-        if not self._stop.alive:
+        if self._closing.is_set():
             raise GeneratorError("The model was closed; start the program again.")
         if self._jobs.qsize() >= self._max_waiting:
             raise GeneratorError(
@@ -160,6 +166,7 @@ def _work(
     loaded: Future[Engine],
     load: Callable[[], tuple[Engine, Greedy]],
     jobs: queue.Queue[LocalDraft | None],
+    closing: threading.Event,
     tokenizer: Any,
 ) -> None:
     """Load and serve, all in this one thread: a second that computes would bring threads of its own along."""
@@ -172,8 +179,7 @@ def _work(
     del engine, load, loaded
     while (draft := jobs.get()) is not None:
         try:
-            if not draft.cancelled.is_set():
-                _write(draft, greedy, tokenizer)
+            _write(draft, closing, greedy, tokenizer)
         except Exception as error:  # noqa: BLE001  it is raised again where the draft is read
             draft.pieces.put(error)
         finally:
@@ -181,13 +187,15 @@ def _work(
             del draft  # else the last prompt would stay while the model waits for the next
 
 
-def _write(draft: LocalDraft, greedy: Greedy, tokenizer: Any) -> None:
+def _write(draft: LocalDraft, closing: threading.Event, greedy: Greedy, tokenizer: Any) -> None:
     from tokenizers.decoders import DecodeStream
 
     characters = DecodeStream(skip_special_tokens=True)  # holds back the bytes of an unfinished character
     count = 0
+    if draft.cancelled.is_set():  # while it waited
+        return
     for token in greedy.write(draft.prompt, draft.limit):
-        if draft.cancelled.is_set():
+        if draft.cancelled.is_set() or closing.is_set():
             return
         if token is None:
             continue
@@ -198,9 +206,14 @@ def _write(draft: LocalDraft, greedy: Greedy, tokenizer: Any) -> None:
     draft.finish_reason = "length" if count >= draft.limit else "stop"
 
 
-def _stop(jobs: queue.Queue[LocalDraft | None], worker: threading.Thread) -> None:
+def _stop(
+    jobs: queue.Queue[LocalDraft | None], closing: threading.Event, worker: threading.Thread | None = None
+) -> None:
+    """Stop writing; at exit wait for it too, but never where garbage is collected."""
+    closing.set()
     jobs.put(None)
-    worker.join(timeout=2)
+    if worker is not None:
+        worker.join(timeout=2)
 
 
 def _end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:

@@ -8,10 +8,12 @@ closes its connection at once, whether the server is answering, thinking or not 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import queue
 import threading
 import weakref
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,21 +63,22 @@ class ServerGenerator:
             "stream_options": {"include_usage": True},
         }
         draft = ServerDraft()
-        draft.task = self._submit(self._write(draft, request))
+        draft.task = self._submit(lambda: self._write(draft, request))
         return draft
 
     def _model_name(self) -> str:
         if self._model is None:
-            self._model = self._submit(self._only_model()).result()
+            self._model = self._submit(self._only_model).result()
         return self._model
 
-    def _submit(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Start `work` on the event loop, which is started with the first use."""
         with self._lock:
             if self._loop is None:
                 thread, self._loop, self._client = _start(self._base_url, self._api_key, self._timeout_s)
-                weakref.finalize(self, _end, thread, self._loop)
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+                weakref.finalize(self, _end, self._loop).atexit = False
+                atexit.register(_end, self._loop, thread)
+        return asyncio.run_coroutine_threadsafe(work(), self._loop)
 
     async def _only_model(self) -> str:
         try:
@@ -205,20 +208,27 @@ def _start(
 
 
 def _run(loop: asyncio.AbstractEventLoop, client: Any) -> None:
-    """Everything that happens on the event loop, and its end: what still runs is cancelled, connections closed."""
+    """Everything that happens on the event loop, and its end."""
     loop.run_forever()
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(client.close())
+    loop.run_until_complete(_finish(client))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
 
-def _end(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    if thread is not threading.current_thread():  # the last draft may drop the last use of its generator
+async def _finish(client: Any) -> None:
+    """Cancel what still runs and close the connections."""
+    running = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    await client.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread | None = None) -> None:
+    """Stop the loop; at exit wait for its end too, but never where garbage is collected."""
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)
+    if thread is not None:
         thread.join(timeout=2)
 
 

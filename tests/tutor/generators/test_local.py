@@ -262,6 +262,19 @@ def test_one_at_a_time_in_order_and_only_so_many(tiny: Path, monkeypatch: pytest
     assert (waiting[0].usage.completion, waiting[1].usage.completion) == (0, 3)
 
 
+def test_closing_ends_what_is_written_and_what_waits(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = planned(tiny, monkeypatch, b"x" * 300, delay_s=0.02)
+    drafts = [generator.stream(ask("?"), max_new_tokens=300) for _ in range(2)]
+    pieces = iter(drafts[0])
+    assert next(pieces) == "x"
+    generator.close()
+    assert len(list(pieces)) < 5
+    assert list(drafts[1]) == []
+    assert [draft.finish_reason for draft in drafts] == ["cancelled"] * 2
+    with pytest.raises(GeneratorError, match="was closed"):
+        generator.stream(ask("?"), max_new_tokens=5)
+
+
 def test_a_failure_of_the_model_is_one_line_and_the_next_draft_works(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://x/v1", "http://", "http://[x"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(GeneratorError, match="`server_url` .* is no address"):
+    with pytest.raises(GeneratorError, match=r"`server_url` .* is no address"):
         ServerGenerator(url, "tiny").stream(ASKED, max_new_tokens=5)
 
 
