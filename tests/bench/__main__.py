@@ -2,6 +2,8 @@
 
     python -m tests.bench turn       whole turns: search, evidence, draft, check, database
     python -m tests.bench generator  the model alone, on prompts as the tutor writes them
+    python -m tests.bench evidence   how often the right sentences are selected, and silence is noticed
+                                     (--fit: calibrate anew on the "dev" questions first)
 
 With `--llama-cpp PYTHON`, the interpreter of an environment that has llama-cpp-python, the same model file answers the
 same messages with the same number of tokens and threads in turn, one question by us, one by it, and the ratio of each
@@ -25,12 +27,16 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["evidence"]:
+        from tests.bench import evidence
+
+        return evidence.main(sys.argv[2:])
     options = _options()
     with tempfile.TemporaryDirectory() as temporary:
         home = options.home or Path(temporary)
         ours = [sys.executable, "-m", f"tests.bench.our_{options.what}", str(home), str(options.threads)]
         with Measured(ours) as first:
-            print(f"first start to ready (model converted, course indexed): {first.ready_s:.1f} s")
+            print(f"first start to ready (what the home lacks is made): {first.ready_s:.1f} s")
         theirs = None
         if options.llama_cpp:
             from tutor.shipped import shipped_gguf

@@ -1,6 +1,7 @@
 """Greedy decoding over an engine: the likeliest token each time, and no token computed twice.
 
-Two shortcuts, neither of which changes what is written. What the new prompt has in common with the last one is not
+Two shortcuts, neither of which changes what is written (exactly so in float32; with fewer bits a tie may fall the
+other way). What the new prompt has in common with the last one is not
 read again (the system's words, and the whole history of a chat). And an answer from notes mostly repeats the notes:
 where the last words already stand in the prompt, the words after them are guessed and checked all in one pass
 (prompt lookup); a guess the model would not have made is thrown away.

@@ -1,8 +1,9 @@
 """The matrix products of a model, in the number format chosen for them.
 
 Writing a token means reading every weight once, so fewer bits a weight are more words a second. `Int4` loses nothing
-for weights that were rounded to 4 bits before, as the shipped ones were; `Int8` rounds. Each token is computed for
-itself: the same prompt gives the same answer whatever is computed beside it.
+for weights that were rounded to 4 bits before, as the shipped ones were; `Int8` rounds. Each token is rounded for
+itself, never by a scale shared with its neighbours, so an answer does not depend on what was computed beside it
+(but for the last digits of sums, which can tip a choice between two equally likely words).
 """
 
 from __future__ import annotations
