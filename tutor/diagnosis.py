@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COUNTED = ("documents", "chunks", "turns", "feedback")
 OLDEST_PYTHON = (3, 11)
-DISK_NEEDED = 1 << 30  # the converted model takes 0.3 GB; the rest is for material, backups and adapters
+DISK_NEEDED = 1 << 30  # the converted model takes 0.54 GB; the rest is for material, backups and adapters
 MEMORY_NEEDED = 3 << 29  # 1.5 GB: what serving the shipped models takes
 
 
