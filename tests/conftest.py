@@ -60,7 +60,7 @@ class FakeEmbedder:
         return len(words(text))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_embedder() -> Callable[..., FakeEmbedder]:
     """FakeEmbedder(name="fake@1", dimension=64), for tests that need more than one."""
     return FakeEmbedder

@@ -11,11 +11,11 @@ gigabyte takes up to a second, so a hash is kept with the size and time of its f
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from retrieval.hub import HubError, hub_folder
 from tutor.generators.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weight_files
 from tutor.generators.protocol import Generator, GeneratorError, ModelIdentity
 from tutor.settings import SHIPPED_GENERATOR, Settings
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SHIPPED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 Source = Literal["shipped", "folder", "hub", "server"]
 
@@ -178,24 +177,11 @@ def weights_sha256(folder: Path, models_dir: Path, adapter: ServedAdapter | None
 
 
 def _from_hub(source: ModelSource, *, only_local: bool = False) -> Path:
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(
-            snapshot_download(
-                source.location,
-                revision=source.revision,
-                allow_patterns=_HUB_FILES,
-                local_files_only=only_local,
-            )
-        )
-    except (
-        Exception
-    ) as error:  # offline, unknown name, no permission, full disk: the hub raises a dozen types
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        reason = "HF_HUB_OFFLINE forbids the download" if offline else " ".join(str(error).split())[:160]
+        return hub_folder(source.location, revision=source.revision, only_local=only_local)
+    except HubError as error:
         raise GeneratorError(
-            f"The model {source.location} is not in the local hub cache and can't be fetched ({reason}); "
+            f"The model {source.location} is not in the local hub cache and can't be fetched ({error}); "
             f"give a folder, or use {SHIPPED_GENERATOR}."
         ) from error
 

@@ -6,7 +6,6 @@ when a request leaves this machine, a script fails, or a dialog opens that the t
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import threading
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -105,24 +103,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=missing))
 
 
-class WordEmbedder:
-    """Texts that share words are near each other."""
-
-    name, dimension = "words@1", 512
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        from retrieval.words import content_stems
-
-        rows = np.zeros((len(texts), self.dimension), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for stem in content_stems(text) or ["?"]:
-                row[int(hashlib.md5(stem.encode()).hexdigest(), 16) % self.dimension] += 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
-
 class Script:
     """What the model writes: `draft`, or the first note it was given; `delay` seconds a word."""
 
@@ -143,8 +123,9 @@ class Script:
 class Server:
     """The app on a free port; `restart` keeps only what is in the home folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, embedder: Any) -> None:
         self.home = home
+        self.embedder = embedder
         self.script = Script()
         self.port = 0
         self.start()
@@ -155,7 +136,7 @@ class Server:
         from tutor.settings import Settings
 
         settings = Settings(home=self.home, course=self.home.parent / "course")
-        self.services = build_services(settings, embedder=WordEmbedder(), generator_for=self.script)
+        self.services = build_services(settings, embedder=self.embedder, generator_for=self.script)
         self.server = app.Server(self.services, "127.0.0.1", self.port)
         self.url = self.server.url
         self.port = int(self.url.rsplit(":", 1)[1])
@@ -197,13 +178,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, make_embedder: Callable[..., Any]) -> Iterator[Server]:
     """A running app over the two pages above, one a module."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "course").mkdir()
     for name, text in COURSE.items():
         (folder / "course" / name).write_text(text, "utf-8")
-    running = Server(folder / "home")
+    running = Server(folder / "home", make_embedder(dimension=512))
     yield running
     running.stop()
 

@@ -70,40 +70,13 @@ class App:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, embedder_class: Callable[..., Any]) -> Iterator[App]:
-    served = App(tmp_path_factory.mktemp("api"), embedder_class(dimension=512))
+def app(tmp_path_factory: pytest.TempPathFactory, make_embedder: Callable[..., Any]) -> Iterator[App]:
+    served = App(tmp_path_factory.mktemp("api"), make_embedder(dimension=512))
     yield served
     served.server.should_exit = True
     served.thread.join(10)
     assert not served.thread.is_alive()
     served.services.close()
-
-
-@pytest.fixture(scope="module")
-def embedder_class() -> Callable[..., Any]:
-    import hashlib
-
-    import numpy as np
-
-    from retrieval.words import content_stems
-
-    class Words:
-        name = "words@1"
-
-        def __init__(self, dimension: int) -> None:
-            self.dimension = dimension
-
-        def encode(self, texts: Any) -> Any:
-            rows = np.zeros((len(texts), self.dimension), np.float32)
-            for row, text in zip(rows, texts, strict=True):
-                for stem in content_stems(text) or ["?"]:
-                    row[int(hashlib.md5(stem.encode()).hexdigest(), 16) % self.dimension] += 1
-            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-        def count_tokens(self, text: str) -> int:
-            return len(text.split())
-
-    return Words
 
 
 @pytest.fixture(scope="module")
