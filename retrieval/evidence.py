@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.records import Passage, Sentence, Vectors
-from retrieval.words import content_stems, words
+from retrieval.words import content_stems, numbers, words
 
 MAX_SENTENCES = 3
 MIN_WORDS = 3
@@ -39,6 +39,14 @@ _LEANS_BACK = re.compile(
 _DEFINITION_QUESTION = re.compile(
     r"^\s*(?:so\s+)?(?:what(?:'s|’s| is| are| does|'re)|define|meaning of|who is)\b", re.IGNORECASE
 )
+_ASKS_WHO_OR_WHEN = re.compile(
+    r"^\s*(?:who|whom|whose|when (?:did|was|were)|(?:in )?(?:what|which) year)\b", re.IGNORECASE
+)
+_ASKS_HOW_MANY = re.compile(r"^\s*how (?:many|much)\b", re.IGNORECASE)
+_ASKS_WHAT_IS = re.compile(
+    r"^\s*(?:so\s+)?(?:what(?:'s|’s| is| are)|define|(?:the )?difference between)\b", re.IGNORECASE
+)
+_ASKS_FOR_A_NAME = re.compile(r"\b(?:called|names?|terms?|words?) (?:for|of)\b|\bcalled\b", re.IGNORECASE)
 _ABOUT_THE_PAGE = re.compile(
     r"(?:in )?(?:this|the next) (?:page|section|chapter|part|lesson|course)\b", re.IGNORECASE
 )
@@ -157,10 +165,11 @@ def select_evidence(
         _choose(scored, 1.0, into=chosen)
     _choose(_scored(found, calibration), calibration.keep_ratio, into=chosen)
     features = coverage_features(question, found, passages)
+    lacking = lacks_the_fact(question, chosen, passages)
     return Evidence(
         question=question,
         sentences=_in_reading_order(chosen),
-        confidence=calibration.coverage.probability(features),
+        confidence=0.0 if lacking else calibration.coverage.probability(features),
         threshold=calibration.threshold,
         features=features,
     )
@@ -172,6 +181,25 @@ def _scored(found: Sequence[Candidate], calibration: Calibration) -> list[tuple[
         ((calibration.sentence.probability(c.features), c) for c in found),
         key=lambda pair: (-pair[0], pair[1].passage.rank, pair[1].index),
     )
+
+
+def lacks_the_fact(question: str, chosen: Sequence[EvidenceSentence], passages: Sequence[Passage]) -> bool:
+    """Does the question ask for a name, a date, a quantity or a meaning that can't be here?
+
+    Near misses ask so, in the material's own words ("Who invented byte-pair encoding?"), which no similarity tells
+    apart. Who did something, and when, needs sentences that speak of the very act; how many needs a number; and what
+    a thing is can't be told by passages that never name it.
+    """
+    terms = set(content_stems(question))
+    if _ASKS_WHO_OR_WHEN.search(question):
+        return not terms <= {
+            s for e in chosen for s in content_stems(f"{_headings(e.passage)} {e.sentence.text}")
+        }
+    if _ASKS_HOW_MANY.search(question):
+        return not any(numbers(e.sentence.text) for e in chosen)
+    if _ASKS_WHAT_IS.search(question) and not _ASKS_FOR_A_NAME.search(question):
+        return not terms <= {s for p in passages for s in content_stems(f"{_headings(p)} {_text(p)}")}
+    return False
 
 
 def _posed_by_the_material(question: str, passages: Sequence[Passage]) -> tuple[EvidenceSentence, ...]:

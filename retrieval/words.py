@@ -22,7 +22,8 @@ STOPWORDS = frozenset(
     there there's these they they're thing things this those through to too under until up us use used uses using very
     was wasn't way we well were weren't what what's when where whether which while who whom whose why will with within
     without won't would wouldn't yes yet you you're your yours explain describe difference exactly happen happens
-    work works want know question answer ok okay hi hello thanks""".split()
+    work works want know question answer ok okay hi hello thanks
+    define definition meaning""".split()
 )
 
 NEGATIONS = frozenset(

@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrieval.evidence import Calibration, LinearModel, candidates, select_evidence, shipped_calibration
+from retrieval.evidence import (
+    Calibration,
+    LinearModel,
+    candidates,
+    lacks_the_fact,
+    select_evidence,
+    shipped_calibration,
+)
 from retrieval.records import Passage, Sentence
 
 QUERY = np.array([1.0, 0.0, 0.0], np.float32)
@@ -119,6 +126,28 @@ def test_a_heading_that_asks_the_question_is_answered_by_what_stands_under_it() 
     assert found.covered
     other = select_evidence("Does the model learn from my clicks and likes?", QUERY, [near, faq], BY_COSINE)
     assert other.sentences[0].sentence.text == "A model learns from questions and answers."
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence", "lacks"),
+    [
+        ("Who invented tokens?", "A token is a piece of text.", True),
+        ("Who invented tokens?", "Tokens were invented by Ada.", False),
+        ("In which year were tokens invented?", "A token is a piece of text.", True),
+        ("How many tokens fit into a page?", "Tokens fit into a page.", True),
+        ("How many tokens fit into a page?", "About 500 tokens fit into a page.", False),
+        ("What is a merge?", "A token is a piece of text.", True),
+        ("What is a token?", "A token is a piece of text.", False),
+        ("What are pieces of sentences called?", "A token is a piece of text.", False),
+        ("What do tokens cost?", "A token is a piece of text.", False),
+    ],
+)
+def test_a_name_date_quantity_or_meaning_must_be_there_to_be_covered(
+    question: str, sentence: str, lacks: bool
+) -> None:
+    found = select_evidence(question, QUERY, [passage((sentence, 0.9))], BY_COSINE)
+    assert lacks_the_fact(question, found.sentences, [passage((sentence, 0.9))]) is lacks
+    assert found.covered is not lacks
 
 
 def test_nothing_found_is_not_covered() -> None:
