@@ -37,13 +37,15 @@ class Retriever:
         self.index = Index(database, embedder)
         self._candidates = candidates
 
-    def retrieve(self, question: str, k: int = 6) -> tuple[Passage, ...]:
+    def retrieve(self, question: str, k: int = 6, *, vector: Vectors | None = None) -> tuple[Passage, ...]:
         """The `k` best passages, best first; fewer only where the index holds fewer.
+
+        `vector` is the question's, from this embedder, where the caller has it already.
 
         Chunks made with another embedder are not found. The same text indexed twice is returned once.
         Raises EmbedderError or a DatabaseError.
         """
-        query = self.embedder.encode([question])[0]
+        query = self.embedder.encode([question])[0] if vector is None else vector
         with self.database.session(readonly=True) as session:
             snapshot = self.index.snapshot(session)
             wide = max(self._candidates, 2 * k)

@@ -36,6 +36,8 @@ from tutor.standalone import compared_things, standalone_question
 from tutor.turnlog import result_of, save_result
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from db.session import Database
     from retrieval.records import Passage, Vectors
     from retrieval.retriever import Retriever
@@ -90,21 +92,10 @@ class Tutor:
         """
         question = valid_question(question, self.settings.max_question_chars)
         with self.database.session() as session:
-            if conversation_id is not None:
-                conversation = conversations.get_conversation(session, conversation_id)
-                if conversation is None or conversation.learner_id != learner_id:
-                    raise NotFound(
-                        f"There is no conversation {conversation_id}; start a new one, or see: history --json"
-                    )
+            if conversation_id is None:
+                conversation_id = self._conversation(session, learner_id, question, page, request_id)
             else:
-                known = conversations.find_turn_by_request(session, request_id) if request_id else None
-                conversation_id = (
-                    known.conversation_id
-                    if known
-                    else conversations.create_conversation(
-                        session, learner_id, title=question[:80], page=page
-                    ).id
-                )
+                _check_owner(session, conversation_id, learner_id)
             earlier = [t for t in conversations.turns_of(session, conversation_id) if t.id != replaces]
             turn = conversations.start_turn(
                 session, conversation_id, question, request_id=request_id, replaces=replaces
@@ -117,6 +108,32 @@ class Tutor:
             queries = [m["content"] for m in history if m["role"] == "user"]
         run = _Run(self, turn.id, conversation_id, question, standalone_question(question, queries))
         return run.closed_book(adapter) if closed_book else run.open_book(adapter, asked=queries)
+
+    @staticmethod
+    def _conversation(
+        session: Session, learner_id: int, question: str, page: str | None, request_id: str | None
+    ) -> int:
+        """A new conversation, or for a repeated request the one it began the first time."""
+        known = conversations.find_turn_by_request(session, request_id) if request_id else None
+        if known:
+            return known.conversation_id
+        return conversations.create_conversation(session, learner_id, title=question[:80], page=page).id
+
+    def search(self, query: str, k: int | None = None) -> tuple[tuple[Passage, ...], Evidence]:
+        """The passages for a query, at least `k`, and the evidence in them. Comparisons are searched side by side too."""
+        sides = [f"What is {thing}?" for thing in compared_things(query)]
+        vector, *side_vectors = self.retriever.embedder.encode([query, *sides])
+        pairs = list(zip(sides, side_vectors, strict=True))
+        found = [*self.retriever.retrieve(query, max(k or 0, self.settings.passages), vector=vector)]
+        for side, side_vector in pairs:
+            found += self.retriever.retrieve(side, PASSAGES_PER_SIDE, vector=side_vector)
+        distinct: dict[int, Passage] = {}
+        for passage in found:
+            distinct.setdefault(passage.chunk_id, passage)
+        passages = tuple(
+            replace(passage, rank=rank) for rank, passage in enumerate(distinct.values(), start=1)
+        )
+        return passages, select_evidence(query, vector, passages, sides=pairs)
 
     def ask(self, question: str, *, learner_id: int, **options: object) -> TurnResult:
         """The same turn, waited for."""
@@ -151,7 +168,7 @@ class _Run:
         with self._logged() as logged:
             yield TurnStarted(self.turn_id, self.conversation_id)
             with self.clock.stage("retrieve"):
-                self.passages, evidence = self._search()
+                self.passages, evidence = self.tutor.search(self.query)
             yield PassagesFound(self.query, self.passages)  # sources are on screen before the first word
             if not evidence.covered:
                 yield from self._decline()
@@ -173,20 +190,6 @@ class _Run:
                     yield self.builder.add_refused(item, (UNCHECKED,)) if isinstance(item, str) else item
             self.status = "answered"
         yield TurnLogged(logged())
-
-    def _search(self) -> tuple[tuple[Passage, ...], Evidence]:
-        """Passages and evidence; a comparison is also searched side by side."""
-        retriever, count = self.tutor.retriever, self.tutor.settings.passages
-        sides = [f"What is {thing}?" for thing in compared_things(self.query)]
-        found = [*retriever.retrieve(self.query, count)]
-        for side in sides:
-            found += retriever.retrieve(side, PASSAGES_PER_SIDE)
-        distinct = {passage.chunk_id: passage for passage in reversed(found)}
-        ranked = [p for p in found if distinct.pop(p.chunk_id, None)]
-        passages = tuple(replace(passage, rank=rank) for rank, passage in enumerate(ranked, start=1))
-        vector, *side_vectors = retriever.embedder.encode([self.query, *sides])
-        pairs = list(zip(sides, side_vectors, strict=True))
-        return passages, select_evidence(self.query, vector, passages, sides=pairs)
 
     def _decline(self) -> Iterator[Event]:
         self.status = "not_covered"
@@ -318,6 +321,12 @@ class _Run:
         with self.tutor.database.session() as session:
             save_result(session, result, self.messages, self.draft)
         return result
+
+
+def _check_owner(session: Session, conversation_id: int, learner_id: int) -> None:
+    conversation = conversations.get_conversation(session, conversation_id)
+    if conversation is None or conversation.learner_id != learner_id:
+        raise NotFound(f"There is no conversation {conversation_id}; start a new one, or see: history --json")
 
 
 def valid_question(question: str, limit: int) -> str:

@@ -118,7 +118,7 @@ def test_the_course_is_indexed_once_and_leaves_when_switched_off(
     assert [row["document"] for row in shell.json("documents")] == ["gardens.md", "tokens.md"]
     calls = len(embedder.calls)
     shell("search", "tokens")
-    assert len(embedder.calls) == calls + 3  # to load it, and the question twice: nothing was indexed again
+    assert len(embedder.calls) == calls + 2  # to load it, and the question: nothing was indexed again
     monkeypatch.delenv("STUDY_TUTOR_COURSE")
     monkeypatch.setenv("STUDY_TUTOR_BUILTIN_COURSE", "false")
     shell("search", "tokens")

@@ -45,14 +45,14 @@ def search(
 ) -> int:
     """Find the passages that a question is answered from."""
     one_or_batch(question, batch)
-    settings = run.load(passages=k)
+    settings = run.load()
     _check(question, settings)
     with opened_services(run, with_generator=False) as services:
         services.load_embedder()
         if batch is not None:
-            return run_batch(run, batch, lambda line: search_one(services, line.question, line.id))
+            return run_batch(run, batch, lambda line: search_one(services, line.question, line.id, k=k))
         assert question is not None
-        found = search_one(services, question, echo=True)
+        found = search_one(services, question, k=k, echo=True)
         if run.json:
             run.emit(found)
         else:
@@ -60,23 +60,23 @@ def search(
     return failures.DONE
 
 
-def search_one(services: Services, question: str, id: Any = None, *, echo: bool = False) -> Json:
-    """The passages for one question, as JSON; `echo` puts the question in. Raises QuestionError."""
-    from retrieval.evidence import select_evidence
+def search_one(
+    services: Services, question: str, id: Any = None, *, k: int | None = None, echo: bool = False
+) -> Json:
+    """The `k` best passages for one question, as JSON; `echo` puts the question in. Raises QuestionError.
+
+    Whether the question is covered is judged as a turn would judge it, however few passages are asked for.
+    """
     from tutor.turn import valid_question
 
     question = valid_question(question, services.settings.max_question_chars)
     began = time.perf_counter()
-    passages = services.retriever.retrieve(question, services.settings.passages)
-    retrieved = time.perf_counter()
-    vector = services.retriever.embedder.encode([question])[0]
-    covered = select_evidence(question, vector, passages).covered
-    ended = time.perf_counter()
-    timings = {"retrieve": retrieved - began, "evidence": ended - retrieved, "total": ended - began}
+    passages, evidence = services.tutor.search(question, k)
+    spent = 1000 * (time.perf_counter() - began)
     return search_json(
-        passages,
-        covered=covered,
-        timings_ms={stage: 1000 * seconds for stage, seconds in timings.items()},
+        passages[: k or services.settings.passages],
+        covered=evidence.covered,
+        timings_ms={"retrieve": spent, "total": spent},
         id=id,
         question=question if echo else None,
     )

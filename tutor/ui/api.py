@@ -6,7 +6,6 @@ Parameters and results are the JSON of the command line. Everything else the pag
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +96,7 @@ class Api:
         try:
             if k is not None and not 1 <= k <= MAX_PASSAGES:
                 raise QuestionError(f"k must be from 1 to {MAX_PASSAGES}.")
-            services = self._services
-            if k is not None:
-                services = replace(services, settings=services.settings.model_copy(update={"passages": k}))
-            return search_one(services, question, id)
+            return search_one(self._services, question, id, k=k)
         except Exception as error:
             raise _told(error) from error
 
