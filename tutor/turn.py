@@ -120,7 +120,7 @@ class Tutor:
         return conversations.create_conversation(session, learner_id, title=question[:80], page=page).id
 
     def search(self, query: str, k: int | None = None) -> tuple[tuple[Passage, ...], Evidence]:
-        """The passages for a query, at least `k`, and the evidence in them. Comparisons are searched side by side too."""
+        """The passages for a query, at least `k`, and the evidence in them; comparisons side by side."""
         sides = [f"What is {thing}?" for thing in compared_things(query)]
         vector, *side_vectors = self.retriever.embedder.encode([query, *sides])
         pairs = list(zip(sides, side_vectors, strict=True))
