@@ -6,6 +6,7 @@ That no request leaves the machine and no dialog opens is checked by `open_page`
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_a_hostile_question_draft_and_source_are_inert(
 def test_a_phone_shows_every_page_without_sideways_scrolling(
     server: Any, open_page: Callable[..., Any], ask: Callable[..., None]
 ) -> None:
+    from db.study import record_reading  # a minute read, so that the history has its chart
+
+    with server.services.database.session() as session:
+        record_reading(
+            session,
+            server.services.learner_id,
+            "tokens.md",
+            "intro",
+            seconds=60,
+            read=True,
+            at=datetime.now(UTC),
+        )
     page = open_page("/chat", width=360, height=740, phone=True)
     server.script.draft = "A token is a piece of text that a model handles as one unit."
     ask(page, "What is a token? " + "Donaudampfschifffahrtsgesellschaft" * 4)
@@ -94,8 +107,9 @@ def test_dark_mode_is_dark_from_the_first_paint(open_page: Callable[..., Any], s
 
 
 def _fits(page: Any) -> None:
+    # screen.width: a phone's innerWidth grows with what sticks out.
     wide = page.evaluate(
-        "() => document.documentElement.scrollWidth > innerWidth ? [...document.querySelectorAll('#main *, #chat *')]"
-        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '.' + e.className) : []"
+        "() => document.documentElement.scrollWidth > screen.width ? [...document.querySelectorAll('#main *, #chat *')]"
+        ".filter(e => e.getBoundingClientRect().right > screen.width + 1).map(e => e.tagName + '.' + e.className) : []"
     )
     assert wide == []

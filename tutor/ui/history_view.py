@@ -120,7 +120,7 @@ def chart(days: Sequence[Day]) -> str:
     )
     return (
         f'<figure class="chart"><svg role="img" aria-label="Minutes of study by day">{join(lines)}{join(bars)}</svg>'
-        f'<table class="visually-hidden"><caption>Minutes of study by day</caption>{rows}</table></figure>'
+        f'<div class="visually-hidden"><table><caption>Minutes of study by day</caption>{rows}</table></div></figure>'
     )
 
 
