@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from typer.main import get_command
 
 from tutor import failures
-from tutor.commands.common import Run, command, note, use_utf8
+from tutor.commands.common import Run, command, note, run_app
 from tutor.wire import InputError
 
 app = typer.Typer(
@@ -101,17 +100,7 @@ command(app, "list")(show_list)
 
 def main() -> int:
     """Run one command line and return its exit code; no error escapes."""
-    use_utf8()
-    context = Run()
-    try:
-        code = get_command(app).main(prog_name="python -m finetune", standalone_mode=False, obj=context)
-    except typer.TyperException as error:
-        error.show() if hasattr(error, "show") else print(error, file=sys.stderr)
-        return error.exit_code
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nothing may reach the user as a traceback
-        home = context.settings.home if context.settings else context.home
-        return failures.report(error, home=home, debug=context.verbose >= 2)
-    return code or failures.DONE
+    return run_app(app, "python -m finetune")
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def lacks_the_fact(question: str, chosen: Sequence[EvidenceSentence], passages: 
     if _ASKS_HOW_MANY.search(question):
         return not any(numbers(e.sentence.text) for e in chosen)
     if _ASKS_WHAT_IS.search(question) and not _ASKS_FOR_A_NAME.search(question):
-        return not terms <= {s for p in passages for s in content_stems(f"{_headings(p)} {_text(p)}")}
+        return not terms <= _stems_of(passages)
     return False
 
 
@@ -254,9 +254,7 @@ def coverage_features(
     """
     terms = set(content_stems(question))
     weights = _rarity(terms, passages)
-    anywhere: set[str] = set()
-    for passage in passages:
-        anywhere.update(content_stems(f"{_headings(passage)} {_text(passage)}"))
+    anywhere = _stems_of(passages)
     return {
         "best_cosine": max(c.features["cosine"] for c in found),
         "best_passage": max(p.dense for p in passages),
@@ -350,5 +348,7 @@ def _headings(passage: Passage) -> str:
     return f"{passage.title} {' '.join(passage.heading_path)}"
 
 
-def _text(passage: Passage) -> str:
-    return " ".join(s.text for s in passage.sentences)
+def _stems_of(passages: Sequence[Passage]) -> set[str]:
+    """Every content word that the passages or their headings hold."""
+    texts = (f"{_headings(p)} {' '.join(s.text for s in p.sentences)}" for p in passages)
+    return {stem for text in texts for stem in content_stems(text)}

@@ -74,11 +74,18 @@ def words(text: str) -> list[str]:
 
 def content_stems(text: str) -> list[str]:
     """Stems of the words that carry meaning, in order. Hyphenated words count as their parts, numbers as digits."""
-    return [
+    return list(_content_stems(text))
+
+
+@lru_cache(
+    maxsize=4096
+)  # one turn asks for the same few sentences again and again, once for each drafted token
+def _content_stems(text: str) -> tuple[str, ...]:
+    return tuple(
         _NUMBER_WORDS.get(w) or stem(w.removesuffix("'s").replace(",", ""))
         for w in words(text)
         if w not in STOPWORDS and not w.endswith("n't")
-    ]
+    )
 
 
 def numbers(text: str) -> set[str]:

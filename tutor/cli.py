@@ -5,16 +5,13 @@ Only typer and the settings are imported before a command runs, so that `--help`
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from typer.main import get_command
 
-from tutor import failures
 from tutor.commands import ask, feedback, ingest, serve, study, system
-from tutor.commands.common import HomeOption, JsonOption, Run, VerboseOption, use_utf8
+from tutor.commands.common import HomeOption, JsonOption, Run, VerboseOption, run_app
 
 app = typer.Typer(
     help="A course reader with a tutor that answers from the course and checks every sentence.",
@@ -53,25 +50,4 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; no error escapes."""
-    use_utf8()
-    run = Run()
-    try:
-        code = get_command(app).main(args=arguments, prog_name="study-tutor", standalone_mode=False, obj=run)
-    except typer.TyperException as error:  # the command line itself is wrong
-        return _usage(error)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nothing may reach the user as a traceback
-        home = run.settings.home if run.settings else run.home
-        return failures.report(error, home=home, debug=run.verbose >= 2)
-    if code == failures.INTERRUPTED:  # typer turns Ctrl-C into this code
-        print("study-tutor: interrupted", file=sys.stderr)
-    return code or failures.DONE
-
-
-def _usage(error: typer.TyperException) -> int:
-    """One line for a wrong command line; the help text where nothing was given at all."""
-    message = error.format_message()
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "study-tutor"
-    line = f"study-tutor: {message.rstrip('.')}. See: {path} --help"
-    print(message if "\n" in message else line, file=sys.stderr)
-    return error.exit_code
+    return run_app(app, "study-tutor", arguments)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
+from typer.main import get_command
 
 from tutor import failures
 from tutor.settings import Settings, load_settings
@@ -109,6 +110,32 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., int | None]]
         return function
 
     return register
+
+
+def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command line of `app`, called `name`, and return its exit code; no error escapes."""
+    use_utf8()
+    run = Run()
+    try:
+        code = get_command(app).main(args=arguments, prog_name=name, standalone_mode=False, obj=run)
+    except typer.TyperException as error:  # the command line itself is wrong
+        return _usage(error, name)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nothing may reach the user as a traceback
+        home = run.settings.home if run.settings else run.home
+        return failures.report(error, home=home, debug=run.verbose >= 2)
+    if code == failures.INTERRUPTED:  # typer turns Ctrl-C into this code
+        print("study-tutor: interrupted", file=sys.stderr)
+    return code or failures.DONE
+
+
+def _usage(error: typer.TyperException, name: str) -> int:
+    """One line for a wrong command line; the help text where nothing was given at all."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else name
+    line = f"study-tutor: {message.rstrip('.')}. See: {path} --help"
+    print(message if "\n" in message else line, file=sys.stderr)
+    return error.exit_code
 
 
 def run_batch(run: Run, path: Path, answer: Callable[[BatchLine], Json]) -> int:
