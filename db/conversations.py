@@ -36,7 +36,8 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what became of it. `replaces` is the turn that this one retries or edits."""
+    """One question and what became of it. `replaces` is the turn that this one retries or edits; `socratic` is
+    the exchange before its answer, where there was one."""
 
     id: int
     conversation_id: int
@@ -60,6 +61,7 @@ class Turn:
     replaces: int | None
     created_at: datetime
     completed_at: datetime | None
+    socratic: dict[str, Any] | None
 
 
 def create_conversation(
@@ -204,6 +206,17 @@ def complete_turn(
         )
         session.flush()
         session.refresh(row)
+    return _turn(row)
+
+
+def set_socratic(session: Session, turn_id: int, value: Mapping[str, Any] | None) -> Turn:
+    """Store the exchange that came before the answer (hint, question, the learner's try), or None. Raises NotFound."""
+    row = session.scalar(select(TurnRow).where(TurnRow.id == turn_id).with_for_update())
+    if row is None:
+        raise NotFound(f"Turn {turn_id} doesn't exist (any more).")
+    row.socratic = None if value is None else dict(value)
+    session.flush()
+    session.refresh(row)
     return _turn(row)
 
 

@@ -203,6 +203,12 @@ def get_chunk_by_ordinal(session: Session, document_id: int, ordinal: int) -> St
     return None if row is None else _chunk(row)
 
 
+def document_chunks(session: Session, document_id: int) -> list[StoredChunk]:
+    """All chunks of a document, in order."""
+    statement = _chunks().where(ChunkRow.document_id == document_id).order_by(ChunkRow.ordinal)
+    return [_chunk(row) for row in session.execute(statement)]
+
+
 def search_text(session: Session, query_terms: Sequence[str], limit: int) -> list[tuple[int, float]]:
     """(chunk id, score) of the chunks that hold any of the terms, best first; a higher score is better.
 

@@ -8,53 +8,26 @@ engine each and is therefore written in the migrations only (`chunks_fts`, `chun
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, MetaData, UniqueConstraint, false
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column
 
-from db.types import CleanJson, CleanText, UtcDateTime
-
-CONVENTION = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-_ROWID = {"sqlite_autoincrement": True}
+from db.base import ROWID, Base, learner_key, one_of
 
 TURN_STATUSES = ("answered", "quoted", "not_covered", "interrupted", "failed")
 RATINGS = ("up", "down")
 FATES = ("queued", "rejected", "in_dataset", "in_adapter", "withdrawn")
 VERDICTS = ("correct", "partial", "incorrect")
+QUIZ_KINDS = ("page", "concept", "due")
 CARD_ORIGINS = ("question", "takeaway", "answer")
 JOB_STATES = ("queued", "running", "cancelled", "failed", "done")
 ADAPTER_STATES = ("registered", "refused", "withdrawn")
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
-
-
-def _learner() -> Mapped[int]:
-    return mapped_column(ForeignKey("learners.id", ondelete="CASCADE"))
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=CONVENTION)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        str: CleanText,
-        datetime: UtcDateTime,
-        bytes: LargeBinary,
-        dict[str, Any]: CleanJson,
-        list[Any]: CleanJson,
-    }
-
-
 class LearnerRow(Base):
     __tablename__ = "learners"
-    __table_args__ = (CheckConstraint("length(name) > 0", name="name"), UniqueConstraint("name"), _ROWID)
+    __table_args__ = (CheckConstraint("length(name) > 0", name="name"), UniqueConstraint("name"), ROWID)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -67,7 +40,7 @@ class DocumentRow(Base):
         UniqueConstraint("source", "path"),
         CheckConstraint("dimension > 0", name="dimension"),
         Index(None, "embedder"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -92,7 +65,7 @@ class ChunkRow(Base):
         UniqueConstraint("document_id", "ordinal"),
         CheckConstraint("ordinal >= 0", name="ordinal"),
         CheckConstraint("start_at >= 0 AND end_at >= start_at", name="span"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -120,10 +93,10 @@ class IndexStateRow(Base):
 
 class ConversationRow(Base):
     __tablename__ = "conversations"
-    __table_args__ = (Index(None, "learner_id", "updated_at"), _ROWID)
+    __table_args__ = (Index(None, "learner_id", "updated_at"), ROWID)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     title: Mapped[str]
     page: Mapped[str | None]
     created_at: Mapped[datetime]
@@ -138,16 +111,16 @@ class TurnRow(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "ordinal"),
         UniqueConstraint("request_id"),
-        _one_of("status", TURN_STATUSES),
+        one_of("status", TURN_STATUSES),
         CheckConstraint("completed_at IS NOT NULL OR status = 'interrupted'", name="completed"),
         Index(None, "learner_id", "created_at"),
         Index(None, "replaces"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     request_id: Mapped[str | None]
     ordinal: Mapped[int]
     replaces: Mapped[int | None] = mapped_column(ForeignKey("turns.id", ondelete="SET NULL"))
@@ -168,6 +141,7 @@ class TurnRow(Base):
     error: Mapped[str | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    socratic: Mapped[dict[str, Any] | None]
 
 
 class FeedbackRow(Base):
@@ -176,16 +150,16 @@ class FeedbackRow(Base):
     __tablename__ = "feedback"
     __table_args__ = (
         UniqueConstraint("learner_id", "turn_id"),
-        _one_of("rating", RATINGS),
-        _one_of("fate", FATES),
+        one_of("rating", RATINGS),
+        one_of("fate", FATES),
         Index(None, "learner_id", "updated_at"),
         Index(None, "turn_id"),
         Index(None, "fate"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     turn_id: Mapped[int | None] = mapped_column(ForeignKey("turns.id", ondelete="SET NULL"))
     question: Mapped[str]
     answer: Mapped[str]
@@ -219,11 +193,11 @@ class ReadingProgressRow(Base):
         UniqueConstraint("learner_id", "page", "section"),
         CheckConstraint("seconds >= 0", name="seconds"),
         Index(None, "learner_id", "last_at"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     page: Mapped[str]
     section: Mapped[str]
     seconds: Mapped[float]
@@ -232,24 +206,47 @@ class ReadingProgressRow(Base):
     last_at: Mapped[datetime]
 
 
+class QuizRow(Base):
+    """A round of tasks, fixed when it starts; the answers are the attempts that name it."""
+
+    __tablename__ = "quizzes"
+    __table_args__ = (
+        UniqueConstraint("request_id"),
+        one_of("kind", QUIZ_KINDS),
+        Index(None, "learner_id", "created_at"),
+        ROWID,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    learner_id: Mapped[int] = learner_key()
+    kind: Mapped[str]
+    page: Mapped[str | None]
+    title: Mapped[str]
+    items: Mapped[list[Any]]
+    request_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 class QuizAttemptRow(Base):
     """One graded answer. `answer` NULL means "I don't know yet"; an override never erases the verdict."""
 
     __tablename__ = "quiz_attempts"
     __table_args__ = (
         UniqueConstraint("request_id"),
-        _one_of("verdict", VERDICTS),
-        _one_of("override_verdict", VERDICTS),
+        one_of("verdict", VERDICTS),
+        one_of("override_verdict", VERDICTS),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
         CheckConstraint("seconds >= 0", name="seconds"),
         CheckConstraint("(override_verdict IS NULL) = (overridden_at IS NULL)", name="override"),
         Index(None, "learner_id", "created_at"),
         Index(None, "learner_id", "page", "question_key"),
-        _ROWID,
+        Index(None, "quiz_id"),
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     request_id: Mapped[str | None]
     page: Mapped[str]
     question_key: Mapped[str]
@@ -267,6 +264,8 @@ class QuizAttemptRow(Base):
     overridden_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    quiz_id: Mapped[int | None] = mapped_column(ForeignKey("quizzes.id", ondelete="SET NULL"))
+    reference: Mapped[str] = mapped_column(server_default="")
 
 
 class ReviewCardRow(Base):
@@ -275,18 +274,18 @@ class ReviewCardRow(Base):
     __tablename__ = "review_cards"
     __table_args__ = (
         UniqueConstraint("learner_id", "card_key"),
-        _one_of("origin", CARD_ORIGINS),
+        one_of("origin", CARD_ORIGINS),
         CheckConstraint("state IN (1, 2, 3)", name="state"),
         CheckConstraint("stability > 0", name="stability"),
         CheckConstraint("difficulty >= 1 AND difficulty <= 10", name="difficulty"),
         CheckConstraint("lapses >= 0", name="lapses"),
         Index(None, "learner_id", "suspended", "due"),
         Index(None, "turn_id"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     card_key: Mapped[str]
     origin: Mapped[str]
     page: Mapped[str | None]
@@ -317,12 +316,12 @@ class ReviewLogRow(Base):
         Index(None, "card_id", "reviewed_at"),
         Index(None, "learner_id", "reviewed_at"),
         Index(None, "attempt_id"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     card_id: Mapped[int] = mapped_column(ForeignKey("review_cards.id", ondelete="CASCADE"))
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     attempt_id: Mapped[int | None] = mapped_column(ForeignKey("quiz_attempts.id", ondelete="SET NULL"))
     request_id: Mapped[str | None]
     rating: Mapped[int]
@@ -337,11 +336,12 @@ class StudyEventRow(Base):
         CheckConstraint("seconds >= 0", name="seconds"),
         CheckConstraint("length(kind) > 0", name="kind"),
         Index(None, "learner_id", "at"),
-        _ROWID,
+        Index(None, "learner_id", "kind", "ref"),
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    learner_id: Mapped[int] = _learner()
+    learner_id: Mapped[int] = learner_key()
     kind: Mapped[str]
     page: Mapped[str | None]
     ref: Mapped[str | None]
@@ -355,11 +355,11 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        _one_of("state", JOB_STATES),
+        one_of("state", JOB_STATES),
         CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
         Index(None, "state"),
         Index(None, "dataset_id"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -383,7 +383,7 @@ class JobRow(Base):
 
 class DatasetRow(Base):
     __tablename__ = "datasets"
-    __table_args__ = (UniqueConstraint("sha256"), _ROWID)
+    __table_args__ = (UniqueConstraint("sha256"), ROWID)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str]
@@ -398,10 +398,10 @@ class AdapterRow(Base):
     __table_args__ = (
         UniqueConstraint("name"),
         CheckConstraint("length(name) > 0", name="name"),
-        _one_of("state", ADAPTER_STATES),
+        one_of("state", ADAPTER_STATES),
         Index(None, "job_id"),
         Index(None, "dataset_id"),
-        _ROWID,
+        ROWID,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -421,7 +421,7 @@ class PromotionRow(Base):
     """Append-only: the newest row names what is served; `adapter_id` NULL is the base model alone."""
 
     __tablename__ = "promotions"
-    __table_args__ = (Index(None, "adapter_id"), _ROWID)
+    __table_args__ = (Index(None, "adapter_id"), ROWID)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     adapter_id: Mapped[int | None] = mapped_column(ForeignKey("adapters.id", ondelete="RESTRICT"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +36,12 @@ def check_request_id(request_id: str | None) -> None:
     """Raise ValueError unless `request_id` is None or 1 to MAX_REQUEST_ID characters."""
     if request_id is not None and not 0 < len(request_id) <= MAX_REQUEST_ID:
         raise ValueError(f"a request_id has 1 to {MAX_REQUEST_ID} characters, not {len(request_id)}")
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise ValueError unless `seconds` is a finite number of at least 0."""
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"seconds must be a number of at least 0, not {seconds}")
 
 
 def one_at_a_time(session: Session, key: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Learners and what they did: sections read, events, totals by day. Quizzes and reviews come with their features.
+"""Learners and what they did: sections read, events, totals by day. Answers are in `db.quizzes`, cards in `db.reviews`.
 
 Reading is written in two forms: one row a section (how far am I?) and events (when was that?). `record_reading`
 writes both, so callers never record an event for reading themselves.
@@ -6,22 +6,33 @@ writes both, so callers never record an event for reading themselves.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from db.models import FeedbackRow, LearnerRow, ReadingProgressRow, StudyEventRow, TurnRow
-from db.statements import insert_for
+from db.errors import NotFound
+from db.models import (
+    FeedbackRow,
+    LearnerRow,
+    QuizAttemptRow,
+    ReadingProgressRow,
+    ReviewLogRow,
+    StudyEventRow,
+    TurnRow,
+)
+from db.statements import check_seconds, insert_for
 from db.types import as_utc, utc_now
 
 READING = "reading"
 SECTION_READ = "section_read"
+ATTEMPT = "attempt"  # ref: the attempt's id
+REVIEW = "review"  # ref: the review's id
+HINT = "hint"  # ref: the question's key
 # Reading within one slot is one event. Every time zone is a multiple of 15 minutes off UTC, so a slot never
 # spans midnight anywhere.
 _SLOT = timedelta(minutes=15)
@@ -65,7 +76,8 @@ class StudyEvent:
 @dataclass(frozen=True, slots=True)
 class DayTotal:
     """One day in the learner's time zone: seconds of study, different pages touched, sections finished,
-    questions asked (retries and edits not counted again), answers rated."""
+    questions asked (retries and edits not counted again), answers rated; answers given to the tutor's questions
+    (deleted ones don't count), and cards reviewed (a review that came with an answer is that answer)."""
 
     day: date
     seconds: float
@@ -73,6 +85,8 @@ class DayTotal:
     sections: int
     questions: int
     ratings: int
+    answers: int = 0
+    reviews: int = 0
 
 
 def learner(session: Session, name: str) -> Learner:
@@ -88,6 +102,14 @@ def learner(session: Session, name: str) -> Learner:
     return Learner(id=row.id, name=row.name, created_at=row.created_at)
 
 
+def get_learner(session: Session, learner_id: int) -> Learner:
+    """The learner of this id. Raises NotFound."""
+    row = session.get(LearnerRow, learner_id)
+    if row is None:
+        raise NotFound(f"Learner {learner_id} doesn't exist (any more).")
+    return Learner(id=row.id, name=row.name, created_at=row.created_at)
+
+
 def record_reading(
     session: Session, learner_id: int, page: str, section: str, *, seconds: float, read: bool, at: datetime
 ) -> SectionRead:
@@ -95,7 +117,7 @@ def record_reading(
 
     Raises ValueError for negative seconds or a naive `at`.
     """
-    _check_seconds(seconds)
+    check_seconds(seconds)
     at = as_utc(at)
     insertion = insert_for(session, ReadingProgressRow).values(
         learner_id=learner_id, page=page, section=section, seconds=0.0, read=False, first_at=at, last_at=at
@@ -124,6 +146,15 @@ def reading_progress(session: Session, learner_id: int, page: str | None = None)
     return [_section(row) for row in session.scalars(statement)]
 
 
+def delete_reading(session: Session, learner_id: int, page: str) -> int:
+    """Forget that a page was read, with the time it took; return how many of its sections were touched."""
+    sections = delete(ReadingProgressRow).where(*_this(ReadingProgressRow, learner_id, page=page))
+    touched = session.scalars(sections.returning(ReadingProgressRow.id)).all()
+    happened = delete(StudyEventRow).where(*_this(StudyEventRow, learner_id, page=page))
+    session.execute(happened.where(StudyEventRow.kind.in_((READING, SECTION_READ))))
+    return len(touched)
+
+
 def last_reading(session: Session, learner_id: int) -> SectionRead | None:
     """The section last read: where to continue."""
     statement = select(ReadingProgressRow).where(ReadingProgressRow.learner_id == learner_id)
@@ -144,7 +175,7 @@ def record_event(
     at: datetime | None = None,
 ) -> StudyEvent:
     """Record that something happened, now by default. Raises ValueError for negative seconds or a naive `at`."""
-    _check_seconds(seconds)
+    check_seconds(seconds)
     if not kind:
         raise ValueError("an event needs a kind")
     row = StudyEventRow(
@@ -193,7 +224,7 @@ def daily_totals(
     seconds: dict[date, float] = defaultdict(float)
     pages: dict[date, set[str]] = defaultdict(set)
     sections: dict[date, set[tuple[str | None, str | None]]] = defaultdict(set)
-    counts: dict[str, dict[date, int]] = {"questions": defaultdict(int), "ratings": defaultdict(int)}
+    counts: dict[str, dict[date, int]] = defaultdict(lambda: defaultdict(int))
     days: set[date] = set()
 
     event = StudyEventRow
@@ -208,8 +239,16 @@ def daily_totals(
             sections[day].add((row.page, row.ref))
     asked = select(TurnRow.created_at).where(TurnRow.replaces.is_(None))
     rated = select(FeedbackRow.created_at)
-    for name, statement, table in (("questions", asked, TurnRow), ("ratings", rated, FeedbackRow)):
-        for at in session.scalars(_since(statement, table, table.created_at, learner_id, since)):
+    answered = select(QuizAttemptRow.created_at).where(QuizAttemptRow.deleted_at.is_(None))
+    reviewed = select(ReviewLogRow.reviewed_at).where(ReviewLogRow.attempt_id.is_(None))
+    counted: tuple[tuple[str, Any, Any, Any], ...] = (
+        ("questions", asked, TurnRow, TurnRow.created_at),
+        ("ratings", rated, FeedbackRow, FeedbackRow.created_at),
+        ("answers", answered, QuizAttemptRow, QuizAttemptRow.created_at),
+        ("reviews", reviewed, ReviewLogRow, ReviewLogRow.reviewed_at),
+    )
+    for name, statement, table, column in counted:
+        for at in session.scalars(_since(statement, table, column, learner_id, since)):
             day = at.astimezone(tz).date()
             days.add(day)
             counts[name][day] += 1
@@ -221,6 +260,8 @@ def daily_totals(
             sections=len(sections[day]),
             questions=counts["questions"][day],
             ratings=counts["ratings"][day],
+            answers=counts["answers"][day],
+            reviews=counts["reviews"][day],
         )
         for day in sorted(days)
     ]
@@ -249,11 +290,6 @@ def _this(table: Any, learner_id: int, **values: str) -> list[Any]:
 def _since(statement: Any, table: Any, column: Any, learner_id: int, since: datetime | None) -> Any:
     statement = statement.where(table.learner_id == learner_id)
     return statement if since is None else statement.where(column >= as_utc(since))
-
-
-def _check_seconds(seconds: float) -> None:
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"seconds must be a number of at least 0, not {seconds}")
 
 
 def _section(row: ReadingProgressRow) -> SectionRead:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ LAYOUT = b"2"
 _NOT_TEXT = ("image/", "audio/", "video/", "font/", "text/css", "text/javascript", "application/javascript")
 
 Progress = Callable[[str, int, int], None]
+Check = Callable[[str, bytes], Sequence[str]]
+"""(path, file) -> what is wrong with it, one line each; nothing for a good file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,20 @@ def ingest_folder(
     *,
     source: str,
     prune: bool = True,
+    check: Check | None = None,
     on_progress: Progress | None = None,
 ) -> IngestReport:
     """Index every file below `folder` under the name `source`, in path order.
 
     Hidden files and symbolic links are skipped, and so are pictures, sounds and styles; what else is no document
-    is rejected. See `ingest_paths` for the rest. Raises NotADirectoryError.
+    is rejected, and so is a new or changed file that `check` finds something wrong with. See `ingest_paths` for the
+    rest. Raises NotADirectoryError.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     closed: list[tuple[str, str]] = []
     files = sorted((file.relative_to(folder).as_posix(), file) for file in _walk(folder, folder, closed))
-    report = _ingest_files(database, embedder, source, files, on_progress)
+    report = _ingest_files(database, embedder, source, files, on_progress, check)
     report += IngestReport(rejected=tuple((_printable(label), reason) for label, reason in closed))
     if prune:
         with database.session(readonly=True) as session:
@@ -116,6 +120,7 @@ def _ingest_files(
     source: str,
     files: list[tuple[str, Path]],
     on_progress: Progress | None,
+    check: Check | None = None,
 ) -> IngestReport:
     with database.session(readonly=True) as session:
         known = documents.document_hashes(session, source)
@@ -133,6 +138,8 @@ def _ingest_files(
                 unchanged.append(label)
                 continue
             document = load_document(label, data)
+            if wrong := check(label, data) if check else ():
+                raise LoadError("; ".join(wrong))
         except LoadError as error:
             rejected.append((_printable(label), str(error)))
             continue

@@ -25,7 +25,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.routing import Mount
 
 from tutor.failures import BusyError
-from tutor.ui import layout
+from tutor.ui import layout, my_data
 from tutor.ui.api import Api
 from tutor.ui.chat import ChatPage
 from tutor.ui.guard import Guard
@@ -34,6 +34,7 @@ from tutor.ui.learn import LearnPage
 from tutor.ui.library import Library
 from tutor.ui.live import LiveTurns
 from tutor.ui.metrics import Metrics
+from tutor.ui.review import ReviewPage
 
 if TYPE_CHECKING:
     from tutor.services import Services
@@ -110,6 +111,7 @@ def create_app(services: Services) -> FastAPI:
     async def progress(request: Request) -> Response:
         return await _progress(request, learn)
 
+    my_data.add_routes(app, services)
     blocks = _pages(services, library, live, learn)
     blocks.queue(default_concurrency_limit=HANDLERS, max_size=QUEUE_SIZE)
     with warnings.catch_warnings():
@@ -190,6 +192,8 @@ def _pages(services: Services, library: Library, live: LiveTurns, learn: LearnPa
         Api(services, live).build()
     with blocks.route("Chat", "/chat"):
         ChatPage(services, library, live).build(blocks)
+    with blocks.route("Review", "/review"):
+        ReviewPage(services, library).build(blocks)
     with blocks.route("History", "/history"):
         HistoryPage(services, library).build(blocks)
     return blocks

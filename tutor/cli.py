@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tutor.commands import ask, feedback, ingest, serve, study, system
+from tutor.commands import ask, data, evaluate, feedback, ingest, quiz, serve, study, system
 from tutor.commands.common import HomeOption, JsonOption, Run, VerboseOption, run_app
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, ingest, ask, study, feedback, system):
+for group in (serve, ingest, ask, quiz, study, data, feedback, evaluate, system):
     group.register(app)
 
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from db.registry import ServedAdapter
     from retrieval.records import Embedder
     from retrieval.retriever import Retriever
+    from tutor.cards import Cards
     from tutor.generators.protocol import Generator
+    from tutor.lessons import Lessons
+    from tutor.quizzes import Quizzes
     from tutor.turn import Tutor
 
 COURSE_SOURCE = "course"
@@ -50,6 +54,9 @@ class Services:
     retriever: Retriever
     tutor: Tutor
     learner_id: int
+    lessons: Lessons
+    cards: Cards
+    quizzes: Quizzes
 
     def check_adapter(self, name: str | None) -> None:
         """Raise NotFound for an adapter that isn't registered, InputError where a server writes."""
@@ -81,6 +88,10 @@ def build_services(
     DatabaseError, each one line; a model that is there but damaged shows with the first answer.
     """
     from retrieval.retriever import Retriever
+    from tutor.cards import Cards
+    from tutor.lessons import Lessons
+    from tutor.quiz import Grader
+    from tutor.quizzes import Quizzes
     from tutor.turn import Tutor
 
     database = _open(settings)
@@ -96,8 +107,16 @@ def build_services(
         retriever = Retriever(database, embedder)
         with database.session() as session:
             learner_id = _learner_id(session, settings)
+        lessons = Lessons(database, learner_id, Grader(embedder))
         return Services(
-            settings, database, retriever, Tutor(database, retriever, generator_for, settings), learner_id
+            settings,
+            database,
+            retriever,
+            Tutor(database, retriever, generator_for, settings),
+            learner_id,
+            lessons,
+            Cards(database, learner_id),
+            Quizzes(lessons),
         )
     except BaseException:
         database.close()
@@ -110,7 +129,11 @@ def update_course(
     embedder: Embedder,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Make the index hold the course of the settings as its files are now. Raises SettingsError."""
+    """Make the index hold the course of the settings as its files are now. Raises SettingsError.
+
+    A page that asks think-first questions must be a whole course page: one with a mistake is left out, or stays as
+    it last was. Plain Markdown in a learner's own course folder is reading material and needs no front matter.
+    """
     from db.documents import delete_source
     from retrieval.ingest import ingest_folder
 
@@ -121,9 +144,21 @@ def update_course(
     folder = settings.course or builtin_course()
     if not folder.is_dir():
         raise SettingsError(f"The course folder {folder} does not exist; correct the setting `course`.")
-    report = ingest_folder(database, embedder, folder, source=COURSE_SOURCE, on_progress=on_progress)
+    check = partial(_course_mistakes, strict=settings.course is None)
+    report = ingest_folder(
+        database, embedder, folder, source=COURSE_SOURCE, check=check, on_progress=on_progress
+    )
     for path, reason in report.rejected:
         log.warning("course page %s was left out: %s", path, reason)
+
+
+def _course_mistakes(label: str, data: bytes, *, strict: bool) -> list[str]:
+    """What keeps a page out of the course, one line each; see `update_course`."""
+    from retrieval.loaders import decode, front_matter
+    from tutor.page_schema import problems
+
+    meta, _ = front_matter.read(decode(data))
+    return [str(problem) for problem in problems(label, data)] if strict or "think_first" in meta else []
 
 
 def builtin_course() -> Path:
@@ -169,13 +204,19 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def learner_session(settings: Settings, *, readonly: bool = False) -> Iterator[tuple[Session, int]]:
-    """A transaction and the id of the learner the settings name."""
+def learner_database(settings: Settings) -> Iterator[tuple[Database, int]]:
+    """The database and the id of the learner the settings name."""
     with open_database(settings) as database:
         with database.session() as session:
             learner_id = _learner_id(session, settings)
-        with database.session(readonly=readonly) as session:
-            yield session, learner_id
+        yield database, learner_id
+
+
+@contextmanager
+def learner_session(settings: Settings, *, readonly: bool = False) -> Iterator[tuple[Session, int]]:
+    """A transaction and the id of the learner the settings name."""
+    with learner_database(settings) as (database, learner_id), database.session(readonly=readonly) as session:
+        yield session, learner_id
 
 
 def ensure_home(settings: Settings) -> None:

@@ -178,7 +178,7 @@ def read_batch(lines: Iterable[bytes]) -> Iterator[BatchLine]:
             yield BatchLine(number, None, error=str(value))
             continue
         try:
-            question = _text(value, "question", required=True) or ""
+            question = text_field(value, "question", required=True) or ""
             yield BatchLine(number, value.get("id"), question, _messages(value, "history"))
         except InputError as error:
             yield BatchLine(number, value.get("id"), error=f"line {number}: {error}")
@@ -195,14 +195,14 @@ def feedback_from_json(value: Mapping[str, Any]) -> FeedbackLine:
     if turn_id is not None and not 0 < turn_id <= LARGEST_ID:
         raise InputError(f"turn_id must be from 1 to {LARGEST_ID}")
     return FeedbackLine(
-        question=_text(value, "question", required=True) or "",
-        answer=_text(value, "answer", required=True) or "",
+        question=text_field(value, "question", required=True) or "",
+        answer=text_field(value, "answer", required=True) or "",
         rating=rating,
         turn_id=turn_id,
         messages=_messages(value, "messages", roles=("system", "user", "assistant")),
-        correction=_text(value, "correction"),
-        comment=_text(value, "comment"),
-        request_id=_text(value, "request_id"),
+        correction=text_field(value, "correction"),
+        comment=text_field(value, "comment"),
+        request_id=text_field(value, "request_id"),
     )
 
 
@@ -218,11 +218,12 @@ def _messages(
     for item in given:
         if not isinstance(item, dict) or item.get("role") not in roles:
             raise InputError(f"{key} needs objects {{role, content}} with role {' or '.join(roles)}")
-        checked.append({"role": item["role"], "content": _text(item, "content", required=True) or ""})
+        checked.append({"role": item["role"], "content": text_field(item, "content", required=True) or ""})
     return tuple(checked)
 
 
-def _text(value: Mapping[str, Any], key: str, *, required: bool = False) -> str | None:
+def text_field(value: Mapping[str, Any], key: str, *, required: bool = False) -> str | None:
+    """The text under `key`, None where there is none. Raises InputError for another kind, or if it is required."""
     text = value.get(key)
     if text is None and not required:
         return None

@@ -1,7 +1,8 @@
 """A real app with a real database in this process, a model that writes what a test says, and Chromium to use it.
 
-One server a module; the pages below are its course. Every page object records what it requests, and fails its test
-when a request leaves this machine, a script fails, or a dialog opens that the test did not expect.
+One server a module; the pages below are its course unless the module has a COURSE of its own. Every page object
+records what it requests, and fails its test when a request leaves this machine, a script fails, or a dialog opens
+that the test did not expect.
 """
 
 from __future__ import annotations
@@ -34,10 +35,6 @@ understand: A short page is read in short steps.
 beginner: A step is small.
 confusion: Steps are not leaps.
 mental_model: A staircase.
-think_first:
-  - question: What would a secret question be?
-    reference: The secret reference answer.
-    key_points: [The secret key point.]
 ---
 
 A short beginning.
@@ -178,11 +175,15 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, make_embedder: Callable[..., Any]) -> Iterator[Server]:
-    """A running app over the two pages above, one a module."""
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_embedder: Callable[..., Any],
+) -> Iterator[Server]:
+    """A running app over the module's COURSE (file name -> text), or the two pages above; one a module."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "course").mkdir()
-    for name, text in COURSE.items():
+    for name, text in getattr(request.module, "COURSE", COURSE).items():
         (folder / "course" / name).write_text(text, "utf-8")
     running = Server(folder / "home", make_embedder(dimension=512))
     yield running

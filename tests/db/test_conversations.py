@@ -59,6 +59,18 @@ def test_a_turn_is_interrupted_until_it_is_completed(database: Database) -> None
         assert conversations.turns_of(session, done.conversation_id) == [done]
 
 
+def test_the_exchange_before_an_answer_is_kept_with_its_turn(database: Database) -> None:
+    turn = _start(database)
+    assert turn.socratic is None
+    asked = {"hint": "Think of distance. 🙂", "question": "From what?", "reply": None}
+    with database.session() as session:
+        assert conversations.set_socratic(session, turn.id, asked).socratic == asked
+        assert conversations.complete_turn(session, turn.id, **DONE).socratic == asked
+        assert conversations.set_socratic(session, turn.id, None).socratic is None
+        with pytest.raises(NotFound):
+            conversations.set_socratic(session, 999, asked)
+
+
 @pytest.mark.parametrize("done", [False, True], ids=["while it runs", "after it ended"])
 def test_a_repeated_request_returns_the_first_turn(database: Database, done: bool) -> None:
     turn = _start(database, request_id="r-1")

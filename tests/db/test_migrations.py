@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 
-from db import study, upgrade
+from db import conversations, quizzes, study, upgrade
 from db.errors import DatabaseUnavailable, SchemaTooNew
+from db.maintenance import check
 from db.models import Base
 from db.session import Database, postgres_engine, sqlite_engine
 
@@ -56,6 +57,7 @@ def _schema(connection: Connection) -> dict[str, Any]:
     """Everything that both engines can tell about the tables of the models."""
     look = inspect(connection)
     schema: dict[str, Any] = {}
+    keys: list[Any]
     for table in Base.metadata.tables:
         columns = [
             (column["name"], str(column["type"]), column["nullable"], column["default"])
@@ -65,10 +67,14 @@ def _schema(connection: Connection) -> dict[str, Any]:
         checks = sorted(
             (check["name"] or "", check["sqltext"]) for check in look.get_check_constraints(table)
         )
-        keys = sorted(
-            (key["name"] or "", key["constrained_columns"], key["referred_table"], key["options"])
-            for key in look.get_foreign_keys(table)
-        )
+        if connection.dialect.name == "sqlite":  # SQLAlchemy doesn't read keys that came with a new column
+            listed = connection.execute(text(f"PRAGMA foreign_key_list({table})"))
+            keys = sorted((row[3], row[2], row[4], row[5], row[6]) for row in listed)
+        else:
+            keys = sorted(
+                (key["name"] or "", key["constrained_columns"], key["referred_table"], key["options"])
+                for key in look.get_foreign_keys(table)
+            )
         unique = sorted(
             (one["name"] or "", one["column_names"]) for one in look.get_unique_constraints(table)
         )
@@ -88,6 +94,8 @@ def test_the_migrated_tables_are_those_of_the_models(migrated_and_created: tuple
     migrated, created = migrated_and_created
 
     def include(_object: Any, name: str, kind: str, _reflected: bool, _to: Any) -> bool:
+        if kind == "foreign_key_constraint":
+            return False  # `_schema` compares them, with their ON DELETE
         return not name.startswith(("chunks_fts", "ix_chunks_search_vector", "search_vector"))
 
     with migrated.connect() as ours, created.connect() as theirs:
@@ -107,13 +115,13 @@ def test_the_migrated_tables_are_those_of_the_models(migrated_and_created: tuple
 
 
 @pytest.fixture
-def second_migration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def next_migration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pretend that a later version has one more migration, which rebuilds a table others refer to."""
     folder = tmp_path_factory.mktemp("later")
-    (folder / "0002_later.py").write_text(
+    (folder / "0003_later.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        "revision, down_revision = '0003', '0002'\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('learners', recreate='always') as table:\n"
         "        table.add_column(sa.Column('colour', sa.Text(), nullable=True))\n"
@@ -128,9 +136,66 @@ def second_migration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
         return made
 
     monkeypatch.setattr(upgrade, "alembic_config", config)
-    monkeypatch.setattr(upgrade, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(upgrade, "HEAD", "0002")
-    return folder / "0002_later.py"
+    monkeypatch.setattr(upgrade, "REVISIONS", ("0001", "0002", "0003"))
+    monkeypatch.setattr(upgrade, "HEAD", "0003")
+    return folder / "0003_later.py"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def first_schema(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a database of the first released schema is, with one row of all that the second one changes."""
+    where = str(tmp_path / "study.sqlite3")
+    if request.param == "postgresql":
+        url = make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql+psycopg")
+        with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text("CREATE DATABASE first_schema"))
+        where = url.set(database="first_schema").render_as_string(hide_password=False)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(upgrade, "REVISIONS", ("0001",))
+        earlier.setattr(upgrade, "HEAD", "0001")
+        database = Database.open(where)
+    with database.session() as session:
+        at = "'2025-01-01 00:00:00.000000'"
+        blank = ", ".join(["'[]'"] * 8)
+        for statement in (
+            f"INSERT INTO learners (name, created_at) VALUES ('me', {at})",
+            "INSERT INTO conversations (learner_id, title, created_at, updated_at) "
+            f"VALUES (1, 'kept', {at}, {at})",
+            "INSERT INTO turns (conversation_id, learner_id, ordinal, status, question, query, draft, answer, "
+            "messages, sentences, citations, passages, follow_ups, timings_ms, tokens, model, created_at) "
+            f"VALUES (1, 1, 0, 'interrupted', 'Kept?', '', '', '', {blank}, {at})",
+            "INSERT INTO quiz_attempts (learner_id, request_id, page, question_key, question, verdict, score, "
+            "key_points, concepts, grader, created_at) "
+            f"VALUES (1, 'r-1', 'p.md', 'p.md#q-1', 'Why?', 'partial', 0.5, '[]', '[\"loss\"]', 'g', {at})",
+            "INSERT INTO study_events (learner_id, kind, ref, seconds, data, at) "
+            f"VALUES (1, 'quiz', '1', 9, '{{}}', {at})",
+        ):
+            session.connection().exec_driver_sql(statement)
+    database.close()
+    return where
+
+
+def test_what_the_first_schema_held_is_kept_by_the_second(first_schema: str) -> None:
+    database = Database.open(first_schema)
+    with database.session() as session:
+        turn = conversations.get_turn(session, 1)
+        assert turn is not None
+        assert (turn.question, turn.socratic) == ("Kept?", None)
+        attempt = quizzes.get_attempt(session, 1, 1)
+        assert attempt is not None
+        assert (attempt.request_id, attempt.concepts, attempt.score) == ("r-1", ["loss"], 0.5)
+        assert (attempt.reference, attempt.quiz_id, attempt.counted) == ("", None, "partial")
+        assert [event.seconds for event in study.events(session, 1)] == [9.0]
+        at = attempt.created_at
+        quiz = quizzes.start_quiz(session, 1, kind="due", page=None, title="Due", items=[], at=at)
+        session.execute(text("UPDATE quiz_attempts SET quiz_id = :id"), {"id": quiz.id})
+        session.execute(text("DELETE FROM quizzes"))
+        session.expire_all()
+        assert (
+            quizzes.get_attempt(session, 1, 1) == attempt
+        )  # the reference was set to NULL, not the row deleted
+    assert check(database).problems == ()
+    database.close()
 
 
 def _used(path: Path, new_sqlite_file: Path) -> Path:
@@ -151,10 +216,10 @@ def _used(path: Path, new_sqlite_file: Path) -> Path:
 
 
 def test_an_older_database_is_copied_then_migrated(
-    tmp_path: Path, new_sqlite_file: Path, second_migration: Path
+    tmp_path: Path, new_sqlite_file: Path, next_migration: Path
 ) -> None:
     path = _used(tmp_path / "study.sqlite3", new_sqlite_file)
-    with pytest.raises(DatabaseUnavailable, match="older schema 0001"):
+    with pytest.raises(DatabaseUnavailable, match="older schema 0002"):
         Database.open(path, migrate=False)
     assert list(tmp_path.glob("*before*")) == []
     database = Database.open(path)
@@ -164,8 +229,8 @@ def test_an_older_database_is_copied_then_migrated(
         assert session.scalar(text("SELECT title FROM conversations")) == "kept"
         assert session.scalar(text("PRAGMA foreign_keys")) == 1
     database.close()
-    (backup,) = tmp_path.glob("study.before-0002-*.sqlite3")
-    assert upgrade.file_revision(backup) == "0001"
+    (backup,) = tmp_path.glob("study.before-0003-*.sqlite3")
+    assert upgrade.file_revision(backup) == "0002"
     engine = sqlite_engine(backup)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT title FROM conversations")) == "kept"
@@ -175,13 +240,13 @@ def test_an_older_database_is_copied_then_migrated(
 
 
 def test_a_failing_migration_changes_nothing(
-    tmp_path: Path, new_sqlite_file: Path, second_migration: Path
+    tmp_path: Path, new_sqlite_file: Path, next_migration: Path
 ) -> None:
-    second_migration.write_text(second_migration.read_text().replace("    pass", "    1 / 0"))
+    next_migration.write_text(next_migration.read_text().replace("    pass", "    1 / 0"))
     path = _used(tmp_path / "study.sqlite3", new_sqlite_file)
     with pytest.raises(ZeroDivisionError):
         Database.open(path)
-    assert upgrade.file_revision(path) == "0001"
+    assert upgrade.file_revision(path) == "0002"
     engine = sqlite_engine(path)
     with engine.connect() as connection:
         assert "colour" not in {column["name"] for column in inspect(connection).get_columns("learners")}

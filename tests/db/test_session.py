@@ -207,7 +207,7 @@ def test_opening_a_current_database_is_light(new_sqlite_file: Path, tmp_path: Pa
     path = shutil.copy(new_sqlite_file, tmp_path / "study.sqlite3")
     code = (
         "import sys\n"
-        "from db import conversations, documents, feedback, maintenance, registry, study\n"
+        "from db import conversations, documents, feedback, maintenance, portable, quizzes, registry, reviews, study\n"
         "from db.session import Database\n"
         "database = Database.open(sys.argv[1])\n"
         "with database.session() as session: study.learner(session, 'me')\n"

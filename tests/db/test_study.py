@@ -81,6 +81,21 @@ def test_reading_ticks_within_a_quarter_hour_are_one_event(database: Database, m
     assert [(event.at.minute, event.seconds) for event in found] == [(15, 20.0), (0, 30.0)]
 
 
+def test_a_pages_reading_can_be_forgotten(database: Database, me: int) -> None:
+    noon = _utc(2025, 3, 1, 12)
+    with database.session() as session:
+        for page, section in (("tokens", "a"), ("tokens", "b"), ("loss", "a")):
+            study.record_reading(session, me, page, section, seconds=9, read=True, at=noon)
+        asked = study.record_event(session, me, "chat", page="tokens", at=noon)
+        assert study.delete_reading(session, me + 1, "tokens") == 0
+        assert study.delete_reading(session, me, "tokens") == 2
+        assert study.delete_reading(session, me, "tokens") == 0
+        assert [section.page for section in study.reading_progress(session, me)] == ["loss"]
+        left = [(event.kind, event.page) for event in study.events(session, me)]
+    assert asked.page == "tokens"
+    assert sorted(left) == [("chat", "tokens"), ("reading", "loss"), ("section_read", "loss")]
+
+
 def test_events_are_filtered_by_time_and_kind(database: Database, me: int) -> None:
     day = _utc(2025, 3, 1)
     with database.session() as session:

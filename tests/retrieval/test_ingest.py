@@ -201,3 +201,22 @@ def test_the_built_in_course_loads_without_a_reject(database: Database, fake_emb
     for document in stored(database).values():
         assert document.chunk_count >= 10
         assert np.all([document.title, document.meta])
+
+
+def test_what_the_check_refuses_keeps_its_last_good_version(
+    database: Database, fake_embedder: Any, folder: Path
+) -> None:
+    def check(label: str, data: bytes) -> list[str]:
+        return [f"{label}:4: too short", f"{label}:5: too plain"] if b"changed" in data else []
+
+    assert ingest_folder(database, fake_embedder, folder, source="x", check=check).added == (
+        "a.md",
+        "deep/b.txt",
+    )
+    (folder / "a.md").write_text("# A\n\nFirst changed.\n")
+    (folder / "deep" / "b.txt").write_text("Third, better.")
+    report = ingest_folder(database, fake_embedder, folder, source="x", check=check)
+    assert report == IngestReport(
+        changed=("deep/b.txt",), rejected=(("a.md", "a.md:4: too short; a.md:5: too plain"),)
+    )
+    assert "First here." in stored(database)["a.md"].text

@@ -56,7 +56,10 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["quiz", "tokens"], "No such command 'quiz'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["quiz", "tokens"], "there is no course page 'tokens'; the course has no pages"),
+        (["grade"], "Missing option '--batch'"),
+        (["export", "x", "--format", "pdf"], "'pdf'"),
         (["ask"], "give either a question or --batch FILE"),
         (["ask", "why?", "--batch", "-"], "give either a question or --batch FILE"),
         (["ask", ""], "The question is empty"),

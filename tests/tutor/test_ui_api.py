@@ -1,13 +1,16 @@
-"""The app over HTTP, without a browser: what is public, what is shut, and the four named endpoints."""
+"""The app over HTTP, without a browser: what is public, what is shut, and the named endpoints."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,33 @@ from tutor.generators.protocol import ModelIdentity, Usage
 
 PAGE = "# Tokens\n\nA token is a **piece of text** that a model reads as one unit.\n"
 TOKEN = "A token is a piece of text that a model reads as one unit."
+LESSON = """---
+title: Vocabulary
+order: 10
+prerequisites: []
+updated: 2026-11-22
+tags: [language]
+concepts: [vocabulary]
+understand: A vocabulary is a fixed list.
+beginner: A vocabulary is a list.
+confusion: It is no dictionary.
+mental_model: A numbered list.
+think_first:
+  - question: What is a vocabulary?
+    reference: A vocabulary is the fixed list of all tokens.
+    key_points: [A vocabulary is a fixed list., The list holds all tokens.]
+next: [tokens]
+---
+
+A vocabulary is the fixed list of all tokens.
+
+## Takeaways
+
+- The fixed list of tokens is the **vocabulary** of a model.
+- Every entry of the list has a **number** of its own.
+- Rare words are spelled from **shorter pieces** of text.
+"""
+SECRETS = ("A vocabulary is the fixed list of all tokens.", "The list holds all tokens.")
 
 
 class Echo:
@@ -48,6 +78,7 @@ class App:
 
         (folder / "course").mkdir()
         (folder / "course" / "tokens.md").write_text(PAGE, "utf-8")
+        (folder / "course" / "vocabulary.md").write_text(LESSON, "utf-8")
         settings = Settings(home=folder / "home", course=folder / "course")
         self.services = build_services(settings, embedder=embedder, generator_for=lambda _name: Echo())
         self.server = Server(self.services, "127.0.0.1", 0)
@@ -88,10 +119,17 @@ def client(app: App) -> Any:
 
 def test_exactly_these_endpoints_are_public(app: App) -> None:
     info = json.loads(app.fetch("/gradio_api/info")[1])
-    assert set(info["named_endpoints"]) == {"/ask", "/search", "/feedback", "/history"}
+    assert set(info["named_endpoints"]) == {
+        *("/ask", "/search", "/feedback", "/history"),
+        *("/quiz_start", "/quiz_answer", "/due", "/review", "/export"),
+    }
     assert info["unnamed_endpoints"] == {}
     parameters = {p["parameter_name"] for p in info["named_endpoints"]["/ask"]["parameters"]}
     assert {"question", "conversation_id", "history", "closed_book", "adapter", "request_id"} <= parameters
+    for write in ("/ask", "/feedback", "/quiz_start", "/quiz_answer", "/review"):
+        described = info["named_endpoints"][write]["parameters"]
+        [request] = [p for p in described if p["parameter_name"] == "request_id"]
+        assert (request["parameter_has_default"], request["parameter_default"]) == (True, None)
 
 
 def test_ask_streams_and_a_repeated_request_gives_the_first_result(app: App, client: Any) -> None:
@@ -147,6 +185,114 @@ def test_search_feedback_and_history(app: App, client: Any) -> None:
     history = client.predict(api_name="/history")
     assert history["questions"][0]["question"] == "What is a token?"
     assert history["days"][0]["questions"] >= 1
+
+
+def test_a_quiz_gives_no_answer_away_and_is_graded_once(app: App, client: Any) -> None:
+    quiz = client.predict(page="vocabulary", count=2, request_id="z-1", api_name="/quiz_start")
+    assert client.predict(page="vocabulary", request_id="z-1", api_name="/quiz_start")["id"] == quiz["id"]
+    first, second = quiz["items"]
+    assert (first["kind"], first["prompt"], first["result"]) == ("question", "What is a vocabulary?", None)
+    assert (second["kind"], "____" in second["prompt"]) == ("term", True)
+    assert not any(secret in json.dumps(quiz) for secret in SECRETS)
+
+    options = {
+        "quiz_id": quiz["id"],
+        "number": 1,
+        "request_id": "z-2",
+        "seconds": 7,
+        "api_name": "/quiz_answer",
+    }
+    graded = client.predict(answer="It is a fixed list that holds all tokens.", **options)
+    again = client.predict(answer="Something else entirely.", **options)
+    assert (graded["id"], graded["answer"]) == (again["id"], again["answer"])
+    assert graded["reference"] == SECRETS[0]
+    assert graded["verdict"] in ("correct", "partial", "incorrect")
+    assert graded["quiz"]["items"][1]["result"] is None
+    assert not graded["quiz"]["finished"]
+    last = client.predict(quiz_id=quiz["id"], number=2, answer=None, api_name="/quiz_answer")
+    assert (last["answer"], last["verdict"], last["quiz"]["finished"]) == (None, "incorrect", True)
+
+    from db import quizzes, reviews
+
+    with app.services.database.session(readonly=True) as session:
+        learner = app.services.learner_id
+        attempts = quizzes.attempts(session, learner, quiz_id=quiz["id"])
+        assert [attempt.id for attempt in attempts] == [last["id"], graded["id"]]
+        assert attempts[1].seconds == 7
+        logged = reviews.reviews(session, learner)
+        assert sorted(log.attempt_id or 0 for log in logged) == sorted([last["id"], graded["id"]])
+
+
+def test_a_pages_own_question_can_be_answered(client: Any) -> None:
+    item = client.predict(page="vocabulary.md", count=1, api_name="/quiz_start")["items"][0]
+    options = {"page": item["page"], "key": item["key"], "request_id": "p-1", "api_name": "/quiz_answer"}
+    graded = client.predict(answer="A fixed list.", **options)
+    assert (graded["key"], graded["question"], graded["repeated"]) == (item["key"], item["prompt"], False)
+    repeated = client.predict(answer="Other words.", **options)
+    assert (repeated["id"], repeated["answer"], repeated["repeated"]) == (graded["id"], "A fixed list.", True)
+    without = client.predict(page=item["page"], key=item["key"], answer="A list.", api_name="/quiz_answer")
+    assert without["id"] > graded["id"]
+
+
+def test_cards_are_due_without_their_back_and_rated_once(app: App, client: Any) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from db import reviews
+
+    past = datetime.now(UTC) - timedelta(days=3)
+    with app.services.database.session() as session:
+        card = reviews.put_card(
+            session, app.services.learner_id, card_key="mine", origin="answer", front="Front?", back="The back.",
+            due=past, at=past,
+        )  # fmt: skip
+    [waiting] = [c for c in client.predict(api_name="/due")["cards"] if c["id"] == card.id]
+    assert waiting["front"] == "Front?"
+    assert "back" not in waiting
+    shown = client.predict(limit=1, answers=True, api_name="/due")
+    assert (len(shown["cards"]), shown["cards"][0]["back"]) == (1, "The back.")
+
+    rated = client.predict(card_id=card.id, rating="good", request_id="c-1", seconds=3, api_name="/review")
+    again = client.predict(card_id=card.id, rating="again", request_id="c-1", api_name="/review")
+    assert (again["id"], again["due"], again["repeated"]) == (rated["id"], rated["due"], True)
+    assert datetime.fromisoformat(rated["due"]) > datetime.now(UTC)
+    assert rated["interval_seconds"] > 0
+    assert card.id not in [c["id"] for c in client.predict(api_name="/due")["cards"]]
+    assert client.predict(card_id=card.id, rating="4", api_name="/review")["id"] > rated["id"]
+
+
+def test_export_gives_a_file(client: Any) -> None:
+    client.predict(page="vocabulary", request_id="x-1", api_name="/quiz_start")
+    as_json = client.predict(api_name="/export")
+    assert (as_json["filename"], as_json["media_type"]) == ("study-tutor.json", "application/json")
+    assert json.loads(as_json["text"])["quizzes"]
+    for format, inside in (("csv", "quizzes.csv"), ("anki", "collection.anki2")):
+        packed = client.predict(format=format, api_name="/export")
+        data = base64.b64decode(packed["base64"])
+        assert inside in zipfile.ZipFile(io.BytesIO(data)).namelist()
+
+
+def test_what_is_wrong_with_a_study_request_is_said_in_one_line(client: Any) -> None:
+    quiz = client.predict(page="vocabulary", request_id="w-1", api_name="/quiz_start")["id"]
+    for endpoint, options, told in (
+        ("/quiz_start", {"page": "nowhere"}, "there is no course page 'nowhere'"),
+        ("/quiz_start", {"concept": "nothing"}, "nothing to ask about 'nothing'"),
+        ("/quiz_start", {"kind": "exam"}, "a page, a concept or what is due"),
+        ("/quiz_start", {"page": "vocabulary", "count": 0}, "count must be a whole number"),
+        ("/quiz_answer", {}, "give quiz_id and number, or page and key"),
+        ("/quiz_answer", {"quiz_id": 10**6, "number": 1}, "Quiz 1000000 doesn't exist"),
+        ("/quiz_answer", {"quiz_id": quiz, "number": 99}, "no task 99"),
+        ("/quiz_answer", {"quiz_id": quiz, "number": 1, "answer": " "}, "write an answer first"),
+        ("/quiz_answer", {"quiz_id": quiz, "number": 1, "answer": "x" * 4001}, "4,001"),
+        ("/quiz_answer", {"quiz_id": quiz, "number": 1, "answer": 5}, "answer must be text, not a number"),
+        ("/quiz_answer", {"quiz_id": quiz, "number": 1, "answer": "x", "seconds": -1}, "seconds must be"),
+        ("/quiz_answer", {"page": "vocabulary", "key": "nope", "answer": "x"}, "no longer on the page"),
+        ("/review", {"card_id": 10**6, "rating": "good"}, "Card 1000000 doesn't exist"),
+        ("/review", {"card_id": 1, "rating": "fine"}, "a rating is one of"),
+        ("/due", {"limit": 0}, "limit must be a whole number"),
+        ("/export", {"format": "pdf"}, "json, csv, anki, not 'pdf'"),
+    ):
+        with pytest.raises(Exception, match=told):
+            client.predict(api_name=endpoint, **options)
 
 
 def test_health_readiness_and_metrics(app: App) -> None:

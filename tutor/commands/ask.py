@@ -13,7 +13,7 @@ import typer
 
 from tutor import failures
 from tutor.commands.common import Run, command, note, one_or_batch, opened_services, run_batch
-from tutor.wire import LARGEST_ID, BatchLine, InputError, Json, search_json, turn_json
+from tutor.wire import LARGEST_ID, BatchLine, InputError, Json, read_batch, search_json, turn_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,9 @@ def search(
     with opened_services(run, with_generator=False) as services:
         services.load_embedder()
         if batch is not None:
-            return run_batch(run, batch, lambda line: search_one(services, line.question, line.id, k=k))
+            return run_batch(
+                run, batch, lambda line: search_one(services, line.question, line.id, k=k), read_batch
+            )
         assert question is not None
         found = search_one(services, question, k=k, echo=True)
         if run.json:
@@ -118,7 +120,7 @@ def ask(
             return turn_json(services.tutor.ask(line.question, history=line.history, **options), line.id)
 
         if batch is not None:
-            return run_batch(run, batch, answer)
+            return run_batch(run, batch, answer, read_batch)
         assert question is not None
         options["conversation_id"] = conversation
         if run.json:

@@ -13,19 +13,20 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, TypeVar
 
 import typer
 from typer.main import get_command
 
 from tutor import failures
 from tutor.settings import Settings, load_settings
-from tutor.wire import BatchLine, InputError, Json, read_batch, to_line
+from tutor.wire import InputError, Json, to_line
 
 if TYPE_CHECKING:
     from tutor.services import Services
@@ -138,7 +139,26 @@ def _usage(error: typer.TyperException, name: str) -> int:
     return error.exit_code
 
 
-def run_batch(run: Run, path: Path, answer: Callable[[BatchLine], Json]) -> int:
+class Line(Protocol):
+    """One line of a batch, as its reader gives it: what can't be used has an `error`."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def id(self) -> Any: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+AnyLine = TypeVar("AnyLine", bound=Line)
+
+
+def run_batch(
+    run: Run,
+    path: Path,
+    answer: Callable[[AnyLine], Json],
+    read: Callable[[Iterable[bytes]], Iterator[AnyLine]],
+) -> int:
     """Answer every line of `path` ("-" = stdin) on stdout, in order; return the exit code.
 
     A line that can't be used is answered `{"id", "error"}` in its place. Errors that are not the line's own fault
@@ -146,7 +166,7 @@ def run_batch(run: Run, path: Path, answer: Callable[[BatchLine], Json]) -> int:
     """
     worst = failures.DONE
     with open_lines(path) as lines:
-        for line in read_batch(lines):
+        for line in read(lines):
             problem = line.error
             if problem is None:
                 try:
@@ -255,6 +275,33 @@ def open_lines(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from None
+
+
+def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
+    """Write a whole file or none, readable by its owner only; "-" is stdout.
+
+    Raises InputError where the file exists already, unless `force`, or where its folder does not.
+    """
+    if str(path) == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    if path.exists() and not force:
+        raise InputError(f"{path} exists already; choose another name or replace it with --force")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}; make it first")
+    handle, name = tempfile.mkstemp(prefix=".study-tutor-", suffix=".part", dir=path.parent)
+    partial = Path(name)  # a full disk or a kill must not leave half a file under the final name
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:

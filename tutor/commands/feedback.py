@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tutor import failures
-from tutor.commands.common import Run, command, note, open_lines
+from tutor.commands.common import Run, command, note, open_lines, write_file
 from tutor.wire import FeedbackLine, InputError, Json, feedback_from_json, read_objects, to_line
 
 if TYPE_CHECKING:
@@ -49,12 +48,9 @@ def feedback_export(
 ) -> None:
     """Write ratings and corrections as JSON Lines."""
     lines = [to_line(feedback_json(row)) + "\n" for row in _feedback(run)]
+    write_file(file, "".join(lines).encode(), force=True)
     if str(file) == "-":
-        sys.stdout.writelines(lines)
         return
-    partial = file.with_name(file.name + ".part")  # a full disk must not leave half a file in its place
-    partial.write_text("".join(lines), encoding="utf-8", newline="\n")
-    partial.replace(file)
     if run.json:
         run.emit({"exported": len(lines), "path": str(file)})
     else:

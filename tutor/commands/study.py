@@ -1,4 +1,4 @@
-"""`history`: what was read, asked and rated, by day."""
+"""`history`: what was read, asked and answered, by day. `due`: the review cards that wait."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ import typer
 
 from tutor.commands.common import Run, command, note
 from tutor.wire import Json
+from tutor.wire_study import attempt_json, due_json
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's command to `app`."""
+    """Add this file's commands to `app`."""
     command(app, "history")(history)
+    command(app, "due")(due)
 
 
 def history(
     run: Run,
     days: Annotated[int, typer.Option(min=1, max=3660, help="How many days back.")] = 30,
-    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many questions at most.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10000, help="How many questions and answers at most.")
+    ] = 50,
 ) -> None:
-    """Show pages read, questions asked and time spent, by day."""
+    """Show pages read, questions asked and answered, and time spent, by day."""
     from tutor.services import learner_session
 
     settings = run.load()
@@ -36,10 +40,10 @@ def history(
     if run.json:
         run.emit({"learner": settings.learner} | found)
         return
-    if not found["days"] and not found["questions"] and not found["pages"]:
+    if not any(found[part] for part in ("days", "questions", "pages", "attempts")):
         note(f"Nothing yet in the last {days} days. Start reading with: study-tutor serve")
         return
-    columns = ("day", "minutes", "pages", "sections", "questions", "ratings")
+    columns = ("day", "minutes", "pages", "sections", "questions", "answers", "reviews", "ratings")
     run.table(columns, [[day[column] for column in columns] for day in found["days"]])
     if found["pages"]:
         run.say("\nPages")
@@ -53,7 +57,11 @@ def history(
     if found["questions"]:
         run.say("\nQuestions, newest first")
         for item in found["questions"]:
-            run.say(f"{item['at'][:16].replace('T', ' ')}  [{item['status']}] {item['question']}")
+            run.say(f"{_minute(item)}  [{item['status']}] {item['question']}")
+    if found["attempts"]:
+        run.say("\nAnswers, newest first")
+        for item in found["attempts"]:
+            run.say(f"{_minute(item)}  [{item['counted']}] {item['page']}: {item['question']}")
 
 
 def history_json(
@@ -61,6 +69,7 @@ def history_json(
 ) -> Json:
     """The study history as `history --json` prints it; times are ISO 8601 in `zone`, days are days there."""
     from db.conversations import recent_turns
+    from db.quizzes import attempts
     from db.study import daily_totals, last_reading, reading_progress
 
     first_day = now.astimezone(zone).date() - timedelta(days=days - 1)
@@ -82,6 +91,8 @@ def history_json(
                 "pages": total.pages,
                 "sections": total.sections,
                 "questions": total.questions,
+                "answers": total.answers,
+                "reviews": total.reviews,
                 "ratings": total.ratings,
             }
             for total in daily_totals(session, learner_id, tz=zone, since=since)
@@ -109,7 +120,36 @@ def history_json(
             }
             for turn in recent_turns(session, learner_id, limit, since=since)
         ],
+        "attempts": [
+            {"at": local(attempt.created_at)} | attempt_json(attempt)
+            for attempt in attempts(session, learner_id, since=since, limit=limit)
+        ],
     }
+
+
+def due(
+    run: Run,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many cards at most.")] = 50,
+    answers: Annotated[bool, typer.Option("--answers", help="Show the back of each card too.")] = False,
+) -> None:
+    """Show the review cards that are due, the longest overdue first."""
+    from tutor.cards import Cards
+    from tutor.services import learner_database
+
+    with learner_database(run.load()) as (database, learner_id):
+        found = due_json(Cards(database, learner_id).due(limit), backs=answers)
+    if run.json:
+        run.emit(found)
+        return
+    if not found["cards"]:
+        later = f" The next card is due at {_here(found['next_due'])}." if found["next_due"] else ""
+        note(f"Nothing is due.{later}")
+        return
+    for card in found["cards"]:
+        run.say(f"{_here(card['due'])}  {card['page'] or 'own card'}: {card['front']}")
+        if answers:
+            run.say(f"{'':18}{card['back']}")
+    run.say(f"\n{found['total']} due")
 
 
 def local_zone() -> tzinfo:
@@ -122,3 +162,12 @@ def local_zone() -> tzinfo:
         return ZoneInfo(name.removeprefix(":"))
     except (OSError, ValueError):  # unknown, or none: today's offset must do
         return datetime.now().astimezone().tzinfo or UTC
+
+
+def _here(at: str) -> str:
+    """A wire time as the clock on the wall shows it, to the minute."""
+    return datetime.fromisoformat(at).astimezone(local_zone()).isoformat(" ", "minutes")[:16]
+
+
+def _minute(item: Json) -> str:
+    return str(item["at"])[:16].replace("T", " ")

@@ -1,17 +1,21 @@
-"""`models`, `doctor` and `check`: what is installed, whether it works, whether the data is sound."""
+"""`models`, `doctor` and `check`: what is installed, whether it works, whether data and course pages are sound."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tutor import failures
 from tutor.commands.common import Run, command, note
+from tutor.wire import InputError
 
 if TYPE_CHECKING:
     from db.maintenance import CheckReport
+    from tutor.page_schema import Problem
     from tutor.wire import Json
 
 
@@ -49,8 +53,16 @@ def models(run: Run) -> None:
     run.say("A folder in transformers' layout works as well, and so does an OpenAI-compatible `server_url`.")
 
 
-def check(run: Run) -> int:
-    """Check the stored data; exit code 3 when something is damaged."""
+def check(
+    run: Run,
+    pages: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Course pages, or a folder of them, to check instead.", show_default=False),
+    ] = None,
+) -> int:
+    """Check the stored data (exit code 3 when something is damaged), or course pages (2 when one is wrong)."""
+    if pages:
+        return _check_pages(run, pages)
     from db.maintenance import check as check_database
     from tutor.services import open_database
 
@@ -70,6 +82,46 @@ def check(run: Run) -> int:
         note("study-tutor: the data is damaged; copy the home folder before anything else")
         return failures.DAMAGED
     return failures.DONE
+
+
+def _check_pages(run: Run, paths: Sequence[Path]) -> int:
+    found = [(file, problem) for path in paths for file, problem in page_problems(path)]
+    if run.json:
+        listed = [{"file": str(file), "line": p.line, "message": p.message} for file, p in found]
+        run.emit({"ok": not found, "problems": listed})
+    else:
+        for file, problem in found:
+            run.say(f"{file}:{problem.line}: {problem.message}")
+        if not found:
+            run.say("sound")
+    return failures.BAD_INPUT if found else failures.DONE
+
+
+def page_problems(path: Path) -> list[tuple[Path, Problem]]:
+    """What is wrong with a course page, or with all pages of a folder, each with its file.
+
+    A single page is checked against its neighbours (does its prerequisite exist?), unless it lies alone in its
+    folder: then it is a draft. Raises InputError where there is nothing to check, OSError.
+    """
+    from tutor.page_schema import course_problems, problems
+
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    folder = path if path.is_dir() else path.parent
+    files = [file for file in sorted(folder.rglob("*.md")) if _visible(file.relative_to(folder))]
+    if path.is_dir() and not files:
+        raise InputError(f"{path} holds no course page (*.md)")
+    if not path.is_dir() and len({path, *files}) == 1:
+        return [(path, problem) for problem in problems(path.name, path.read_bytes())]
+    pages = {
+        file.relative_to(folder).as_posix(): file.read_bytes() for file in {path, *files} if file.is_file()
+    }
+    wanted = pages if path.is_dir() else {path.name}
+    return [(folder / p.label, p) for p in course_problems(pages) if p.label in wanted]
+
+
+def _visible(file: Path) -> bool:
+    return not any(part.startswith(".") for part in file.parts)
 
 
 def check_json(report: CheckReport) -> Json:

@@ -1,4 +1,4 @@
-"""The named Gradio endpoints that programs call: /ask (streams), /search, /feedback, /history.
+"""The named Gradio endpoints that programs call: /ask (streams), /search, /feedback, /history; the rest in api_study.
 
 Parameters and results are the JSON of the command line. Everything else the pages use is private.
 """
@@ -17,6 +17,7 @@ from tutor.commands.ask import search_one
 from tutor.commands.study import history_json, local_zone
 from tutor.events import PassagesFound, SentenceChecked, TurnLogged, TurnStarted
 from tutor.turn import QuestionError
+from tutor.ui.api_study import StudyApi
 from tutor.ui.chat import GENERATING
 from tutor.ui.chat_store import number
 
@@ -42,6 +43,7 @@ class Api:
         gr.api(self.search, api_name="search")
         gr.api(self.feedback, api_name="feedback")
         gr.api(self.history, api_name="history")
+        StudyApi(self._services, _told).build()
 
     def ask(
         self,
@@ -144,7 +146,7 @@ class Api:
         return {"id": saved.id, "turn_id": saved.turn_id, "rating": saved.rating, "fate": saved.fate}
 
     def history(self, days: int = 30, limit: int = 50) -> dict:
-        """Pages read, questions asked and time spent, by day."""
+        """Pages read, questions asked and answered, and time spent, by day."""
         zone = local_zone()
         days, limit = max(1, min(days, 3660)), max(1, min(limit, 10_000))
         with self._services.database.session(readonly=True) as session:

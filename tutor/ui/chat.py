@@ -10,21 +10,26 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from db import conversations
 from db.errors import NotFound
-from tutor import failures, wire
+from tutor import failures, progress, wire
 from tutor.events import DraftDelta, PassagesFound, SentenceChecked, TurnLogged, TurnStarted
-from tutor.ui import chat_side, chat_view, layout, library
+from tutor.ui import chat_side, chat_socratic_view, chat_view, layout, library
 from tutor.ui.chat_calls import ChatCalls
+from tutor.ui.chat_socratic import Socratic
 from tutor.ui.chat_store import ChatStore, number, word
+from tutor.ui.chat_suggest import Suggestion, weak_suggestions
 from tutor.ui.chat_view import LiveView
 from tutor.ui.markup import count
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from tutor.events import Event
     from tutor.services import Services
     from tutor.ui.library import Library
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
 GENERATING = {"concurrency_id": "llm", "concurrency_limit": 2}
 """Every event that makes a model write shares these slots."""
+
+WRITING_HINT = "Working out the answer, to make a hint of it…"
+WEAKEST = 20  # concepts looked at for suggestions, weakest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Asked:
     doc: str | None = None
     replaces: int | None = None
     request_id: str | None = None
+    socratic: bool = False
 
     @classmethod
     def read(cls, question: Any, context: Any) -> Asked:
@@ -61,6 +70,7 @@ class Asked:
             doc=word(sent.get("doc")),
             replaces=number(sent.get("replaces")),
             request_id=word(sent.get("request_id"), 64),
+            socratic=sent.get("socratic") is True,
         )
 
 
@@ -71,6 +81,7 @@ class ChatPage:
         self._services = services
         self._database = services.database
         self._store = ChatStore(services.learner_id, known, live)
+        self._socratic = Socratic(services, self._store)
         self._live = live
 
     def build(self, blocks: gr.Blocks) -> None:
@@ -80,14 +91,19 @@ class ChatPage:
             with gr.Column(elem_id="chat-list", min_width=0):
                 listed = layout.surface("conversations", "")
             with gr.Column(elem_id="chat-main", min_width=0):
-                calls = ChatCalls(self._database, self._store)
-                thread = layout.surface(
-                    "thread",
-                    "chat",
-                    [calls.rate, calls.details, calls.sources_of, calls.rename, calls.delete],
-                )
+                calls = ChatCalls(self._services, self._store)
+                on_turns = [calls.rate, calls.details, calls.sources_of, calls.save_card, calls.quiz]
+                on_held = [self._socratic.reply, self._socratic.reveal]
+                thread = layout.surface("thread", "chat", [*on_turns, *on_held, calls.rename, calls.delete])
                 live = layout.surface("live", "live")
                 with gr.Row(elem_id="composer"):
+                    gr.HTML(
+                        chat_socratic_view.switch(),
+                        elem_id="socratic",
+                        apply_default_css=False,
+                        head=layout.script(),
+                        js_on_load="window.studyTutor.socratic(element);",
+                    )
                     box = gr.Textbox(
                         label="Your question",
                         show_label=False,
@@ -141,13 +157,26 @@ class ChatPage:
             known = self._store.library
             current = known.find(session, doc=query.get("doc"), page=query.get("page"))
             suggested = library.suggestions(known.course(session), current)
-            thread = chat_view.empty(suggested, current.title if current else None)
+            asked_about = current.path if current and current.source == library.COURSE else ""
+            thread = chat_view.empty(
+                suggested,
+                current.title if current else None,
+                weak=self._weak(session, suggested),
+                quiz_page=asked_about if self._store.can_be_asked(session, asked_about) else None,
+            )
             return listed, thread, chat_side.sources((), (), {})
+
+    def _weak(self, session: Session, taken: list[str]) -> list[Suggestion]:
+        """Questions about what the learner was unsure about."""
+        learner = self._services.learner_id
+        weakest = progress.weak_concepts(session, learner, datetime.now(UTC), limit=WEAKEST)
+        pages = {page.path: page for page in self._store.library.course(session)}
+        return weak_suggestions(weakest, pages, taken)
 
     def ask(self, question: str, context: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """One turn for the page: (question box, thread, live answer, sources, conversations)."""
         asked = Asked.read(question, context)
-        view = LiveView(asked.question.strip())
+        view = LiveView(asked.question.strip(), held=asked.socratic)
         with self._database.session(readonly=True) as session:
             ids = dict(self._store.library.ids(session))
         same = gr.skip()
@@ -168,7 +197,7 @@ class ChatPage:
                     )
                     continue
                 sources = same
-                if isinstance(event, PassagesFound | SentenceChecked):
+                if isinstance(event, PassagesFound | SentenceChecked) and not view.held:
                     sources = chat_side.sources(view.passages, view.citations, ids, turn_id=view.turn_id)
                 if (
                     now := chat_view.live(view, ids)
@@ -191,7 +220,7 @@ class ChatPage:
             with self._database.session(readonly=True) as session:
                 if not self._store.owns(session, asked.conversation):
                     raise NotFound("This conversation was deleted. Start a new one to ask again.")
-        return self._services.tutor.answer(
+        events = self._services.tutor.answer(
             asked.question,
             learner_id=self._services.learner_id,
             conversation_id=asked.conversation,
@@ -199,6 +228,7 @@ class ChatPage:
             request_id=asked.request_id,
             replaces=asked.replaces,
         )
+        return self._socratic.hold(events) if asked.socratic else events
 
     def _before(self, started: TurnStarted) -> str:
         """The thread above the answer being written."""
@@ -232,11 +262,11 @@ def take(view: LiveView, event: Event | None) -> None:
     if isinstance(event, TurnStarted):
         view.turn_id, view.conversation_id = event.turn_id, event.conversation_id
     elif isinstance(event, PassagesFound):
-        view.passages = [wire.passage_json(p, detail=True) for p in event.passages]
         view.status = f"Reading {count(len(event.passages), 'passage')}…"
+        view.passages = [] if view.held else [wire.passage_json(p, detail=True) for p in event.passages]
     elif isinstance(event, DraftDelta):
-        view.status = "Writing, and checking every sentence…"
-    elif isinstance(event, SentenceChecked) and event.sentence.supported:
+        view.status = WRITING_HINT if view.held else "Writing, and checking every sentence…"
+    elif isinstance(event, SentenceChecked) and event.sentence.supported and not view.held:
         view.sentences.append(wire.sentence_json(event.sentence, detail=True))
         known = {citation["n"] for citation in view.citations}
         new = [wire.citation_json(c, detail=True) for c in event.citations if c.n not in known]

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tutor.socratic import Tried
+from tutor.ui import chat_socratic_view
 from tutor.ui.chat_side import Ids, Json, citation_mark, link, place_of
+from tutor.ui.chat_socratic_view import Held
+from tutor.ui.chat_suggest import Suggestion
 from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, shorten, url
 
 PROMISE = "Saved for the next training run; nothing about the tutor changes now."
 CORRECTED = "Your correction is saved for the next training run; nothing about the tutor changes now."
 _BADGES = {
+    "held": (
+        "A hint first",
+        "The answer is ready and checked. It comes after your try, or when you ask for it.",
+    ),
     "answered": ("Checked against the material", "Every sentence shown is supported by the cited sources."),
     "quoted": ("In the material’s own words", "No sentence of the draft held up, so the sources speak."),
     "not_covered": ("Not covered by the material", "The tutor only answers from what is indexed."),
@@ -28,7 +36,12 @@ _BADGES = {
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """A turn as the page shows it. `running` means that it is being answered right now, here or in another tab."""
+    """A turn as the page shows it. `running` means that it is being answered right now, here or in another tab.
+
+    `held` is what may be shown of a turn whose answer is held back; `tried` the learner's reply before the answer,
+    `just_tried` right after it. `card` says when the saved answer comes up first (None: it is not saved); `quiz`
+    that there is a page to be quizzed about.
+    """
 
     id: int
     question: str
@@ -42,13 +55,19 @@ class TurnView:
     rating: str | None = None
     correction: str | None = None
     running: bool = False
+    held: Held | None = None
+    tried: Tried | None = None
+    just_tried: bool = False
+    card: str | None = None
+    quiz: bool = False
 
 
 @dataclass(slots=True)
 class LiveView:
-    """What is known of an answer while it is written."""
+    """What is known of an answer while it is written. Of a `held` one, only how far it is."""
 
     question: str
+    held: bool = False
     turn_id: int | None = None
     conversation_id: int | None = None
     status: str = "Looking in the material…"
@@ -72,8 +91,15 @@ def turn(view: TurnView, ids: Ids, *, newest: bool, conversation: int | None = N
     if view.running:
         body = '<p class="status">This answer is being written in another tab. Reload to see it.</p>'
         return _turn(view.id, _question(view, editable=False), body, state)
+    if view.held is not None:
+        badge = _badge("held" if view.status != "interrupted" else view.status)
+        retry = _retry(primary=not view.held.ready) if newest and view.status == "interrupted" else ""
+        body = f"{badge}{chat_socratic_view.before(view.id, view.held)}"
+        body += f'<div class="actions">{retry}</div>' if retry else ""
+        return _turn(view.id, _question(view, editable=newest), body, state)
+    own = chat_socratic_view.tried(view.tried, opened=view.just_tried) if view.tried else ""
     body = (
-        f"{_badge(view.status)}{_answer(view, ids)}{_error(view)}{_nearest(view, ids)}"
+        f"{own}{_badge(view.status)}{_answer(view, ids)}{_error(view)}{_nearest(view, ids)}"
         f"{_actions(view, newest=newest)}{_details(view.id)}"
     )
     chips = follow_ups(view.follow_ups) if newest else ""
@@ -99,13 +125,28 @@ def refused(question: str, reason: str) -> str:
     return f'<article class="turn">{asked}<p class="error" role="alert">{esc(reason)}</p></article>'
 
 
-def empty(suggested: Sequence[str], page_title: str | None) -> str:
-    """An empty conversation: what can be asked here."""
+def empty(
+    suggested: Sequence[str],
+    page_title: str | None,
+    *,
+    weak: Sequence[Suggestion] = (),
+    quiz_page: str | None = None,
+) -> str:
+    """An empty conversation: what can be asked here, or the page to be quizzed about."""
     about = f"about “{page_title}”" if page_title else "about the course"
+    label = f"From “{page_title}”" if page_title else "Suggested questions"
+    doubts = _chips(weak, "From your answers") if weak else ""
+    quiz = (
+        f'<p class="welcome-quiz"><button type="button" class="button quiet" data-act="quiz" '
+        f'data-page="{esc(quiz_page)}">Quiz me on this page</button></p>'
+        if quiz_page
+        else ""
+    )
     return (
         f'<div class="thread" data-conversation=""><div class="welcome"><h1>Ask {esc(about)}</h1>'
         "<p>The tutor answers from the material only. It checks every sentence before it shows it, and says so "
-        f"when the material has no answer.</p>{_chips(suggested, 'Suggested questions')}</div></div>"
+        f"when the material has no answer.</p>{_chips([Suggestion(q) for q in suggested], label)}{doubts}{quiz}"
+        "</div></div>"
     )
 
 
@@ -119,7 +160,13 @@ def missing() -> str:
 
 def follow_ups(questions: Sequence[str]) -> str:
     """Questions to go on with."""
-    return _chips(questions, "You could ask next") if questions else ""
+    return _chips([Suggestion(q) for q in questions], "You could ask next") if questions else ""
+
+
+def saved_card(first_review: str) -> str:
+    """What stands in the place of "Save as card" once it is done. `first_review` is "" when that was long ago."""
+    when = f" – first review {esc(first_review)}" if first_review else " as a card"
+    return f'<span class="saved" role="status" tabindex="-1">{icon("check")}Saved{when}</span>'
 
 
 def feedback(turn_id: int, rating: str | None, correction: str | None) -> str:
@@ -215,17 +262,24 @@ def _actions(view: TurnView, *, newest: bool) -> str:
     parts = []
     if view.status not in ("failed", "interrupted") and view.sentences:
         parts.append(feedback(view.id, view.rating, view.correction))
+    if view.status in ("answered", "quoted") and any(s["supported"] for s in view.sentences):
+        save = '<button type="button" class="text-button" data-act="card">Save as card</button>'
+        parts.append(save if view.card is None else saved_card(view.card))
+        if view.quiz:
+            parts.append('<button type="button" class="text-button" data-act="quiz">Quiz me on this</button>')
     if newest:
-        primary = "button" if view.status in ("failed", "interrupted") else "text-button"
-        parts.append(
-            f'<button type="button" class="{primary}" data-act="retry">{icon("retry")}Retry</button>'
-        )
+        parts.append(_retry(primary=view.status in ("failed", "interrupted")))
     elif view.passages:
         parts.append(
             f'<button type="button" class="text-button" data-act="sources">'
             f"{count(len(view.citations) or len(view.passages), 'source')}</button>"
         )
     return f'<div class="actions">{join(parts)}</div>'
+
+
+def _retry(*, primary: bool) -> str:
+    look = "button" if primary else "text-button"
+    return f'<button type="button" class="{look}" data-act="retry">{icon("retry")}Retry</button>'
 
 
 def _details(turn_id: int) -> str:
@@ -235,9 +289,10 @@ def _details(turn_id: int) -> str:
     )
 
 
-def _chips(questions: Sequence[str], label: str) -> str:
+def _chips(suggested: Sequence[Suggestion], label: str) -> str:
     chips = join(
-        f'<li><button type="button" class="chip" data-act="ask">{esc(question)}</button></li>'
-        for question in questions
+        f'<li><button type="button" class="chip" data-act="ask">{esc(s.question)}</button>'
+        f"{f'<span class=chip-why>{esc(s.why)}</span>' if s.why else ''}</li>"
+        for s in suggested
     )
-    return f'<div class="chips"><p class="chips-label">{label}</p><ul>{chips}</ul></div>'
+    return f'<div class="chips"><p class="chips-label">{esc(label)}</p><ul>{chips}</ul></div>'

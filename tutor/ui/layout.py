@@ -1,4 +1,4 @@
-"""What all pages share: the theme, the header, and the one style sheet and script they link."""
+"""What all pages share: the theme, the header, and the style sheets and scripts they link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tutor.ui.markup import esc, join, url
 STATIC = Path(__file__).parent / "static"
 STATIC_ROUTE = "/ui"
 TITLE = "Study Tutor"
-PAGES = (("Learn", ""), ("Chat", "chat"), ("History", "history"))
+PAGES = (("Learn", ""), ("Chat", "chat"), ("Review", "review"), ("History", "history"))
+STYLES = ("app.css", "lesson.css", "study.css")
+SCRIPTS = ("app.js", "lesson.js", "study.js")  # app.js first: the others add to what it defines
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
@@ -34,16 +36,17 @@ def theme() -> gr.themes.Base:
 
 def head() -> str:
     """Tags for every page's <head>."""
+    styles = join(f'<link rel="stylesheet" href="{_versioned(name)}">' for name in STYLES)
     return (
-        f'<link rel="stylesheet" href="{_versioned("app.css")}">'
+        f"{styles}"
         f'<link rel="icon" type="image/svg+xml" href="{_versioned("icon.svg")}">'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="same-origin">'
     )
 
 
 def script() -> str:
-    """The script tag that a page's component waits for before its own code runs."""
-    return f'<script src="{_versioned("app.js")}"></script>'
+    """The script tags that a page's component waits for before its own code runs."""
+    return join(f'<script src="{_versioned(name)}"></script>' for name in SCRIPTS)
 
 
 def header(current: str) -> gr.HTML:

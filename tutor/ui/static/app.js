@@ -12,6 +12,21 @@
   const params = () => new URLSearchParams(location.search);
   const newId = () =>
     crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+  const keep = (key, text) => {
+    try {
+      if (text) localStorage.setItem(key, text);
+      else localStorage.removeItem(key);
+    } catch {
+      /* private browsing: nothing is kept */
+    }
+  };
+  const kept = (key) => {
+    try {
+      return localStorage.getItem(key) ?? "";
+    } catch {
+      return "";
+    }
+  };
   const name = (title) => {
     document.title = title ? `${title} · Study Tutor` : "Study Tutor";
   };
@@ -169,6 +184,7 @@
       conversation: conversation(),
       page: query.get("page"),
       doc: query.get("doc"),
+      socratic: $("#socratic-on")?.checked ?? false,
       request_id: newId(),
     };
     return [question, JSON.stringify(context)];
@@ -220,6 +236,7 @@
       const thread = $(".thread", element);
       if (!thread) return;
       document.body.classList.add("is-ready");
+      restoreReplies(thread);
       name($(".question", thread)?.textContent.slice(0, 60) || "Chat");
       if (scrollToLive || opened.done) return;
       opened.done = true;
@@ -237,6 +254,7 @@
       const running = Boolean($("[data-running]", element));
       waiting("");
       setBusy(running);
+      restoreReplies(element);
       const id = turn?.dataset.conversation;
       if (id && params().get("c") !== id) history.replaceState(history.state, "", `./chat?c=${id}`);
       if (turn && scrollToLive) {
@@ -247,6 +265,38 @@
   }
 
   const turnOf = (element) => element.closest("[data-turn]");
+
+  /* A Socratic turn: hint and question first. The switch is remembered here, each turn's state on the server. */
+  const replyName = (turn) => `study-tutor-draft:turn-${turn.dataset.turn}`;
+
+  function socratic(element) {
+    const toggle = $("input", element);
+    toggle.checked = kept("study-tutor-socratic") === "on";
+    toggle.addEventListener("change", () => keep("study-tutor-socratic", toggle.checked ? "on" : ""));
+  }
+
+  function restoreReplies(within) {
+    for (const text of all("textarea[name=reply]", within)) text.value ||= kept(replyName(turnOf(text)));
+  }
+
+  async function uncover(button, action, sent) {
+    const turn = turnOf(button);
+    const shown = await call(() => chatServer[action]({ turn: Number(turn.dataset.turn), ...sent }), button);
+    if (!shown) return;
+    if (shown.error) {
+      note(button, shown.error);
+      return;
+    }
+    keep(replyName(turn), "");
+    turn.outerHTML = shown.html;
+    const panel = $("#sources .sources");
+    if (panel) panel.outerHTML = shown.sources;
+    const now = document.getElementById(turn.id);
+    const first = $(".tried > summary", now) ?? $(".answer", now);
+    first?.setAttribute("tabindex", first.matches("summary") ? "0" : "-1");
+    first?.focus({ preventScroll: true });
+    show(first, "nearest");
+  }
 
   async function call(work, button) {
     button?.setAttribute("aria-busy", "true");
@@ -261,7 +311,7 @@
   }
 
   function note(near, text) {
-    const place = near?.closest(".feedback, .conversation, .turn") ?? document.body;
+    const place = near?.closest(".feedback, .conversation, .nudge, .turn, .welcome") ?? document.body;
     $(".call-error", place)?.remove();
     const line = document.createElement("p");
     line.className = "error call-error";
@@ -343,6 +393,21 @@
       panel.outerHTML = html;
       if (innerWidth < 1100) show($("#sources .sources"));
     },
+    reveal: (button) => uncover(button, "reveal"),
+    card: async (button) => {
+      const saved = await call(() => chatServer.save_card({ turn: Number(turnOf(button).dataset.turn) }), button);
+      if (saved?.error) note(button, saved.error);
+      if (!saved?.html) return;
+      const place = button.parentElement;
+      button.outerHTML = saved.html;
+      $(".saved", place).focus({ preventScroll: true });
+    },
+    quiz: async (button) => {
+      const sent = { turn: Number(turnOf(button)?.dataset.turn), page: button.dataset.page, request_id: newId() };
+      const begun = await call(() => chatServer.quiz(sent), button);
+      if (begun?.error) note(button, begun.error);
+      if (begun?.link) location.assign(begun.link);
+    },
     delete: (button) => confirm("Delete this conversation?") && change(button, "delete"),
     copy: async (button) => {
       try {
@@ -369,17 +434,19 @@
       return;
     }
     const button = event.target.closest("button[data-act]");
-    if (button && acts[button.dataset.act]) acts[button.dataset.act](button);
+    if (button && acts[button.dataset.act] && !button.hasAttribute("aria-busy")) acts[button.dataset.act](button);
     for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 
   document.addEventListener("submit", (event) => {
     const act = event.target.dataset.act;
-    if (act !== "correct" && act !== "rename") return;
+    if (act !== "correct" && act !== "rename" && act !== "reply") return;
     event.preventDefault();
     const button = $("[type=submit]", event.target);
+    if (button.hasAttribute("aria-busy")) return;
     const sent = new FormData(event.target);
-    if (act === "correct") rate(button, event.target.dataset.rating, sent.get("correction"));
+    if (act === "reply") uncover(button, "reply", { reply: sent.get("reply") });
+    else if (act === "correct") rate(button, event.target.dataset.rating, sent.get("correction"));
     else change(button, "rename", { title: sent.get("title") });
   });
 
@@ -396,7 +463,16 @@
     true,
   );
 
+  document.addEventListener("input", (event) => {
+    if (event.target.matches?.(".nudge textarea")) keep(replyName(turnOf(event.target)), event.target.value);
+  });
+
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches?.(".nudge textarea")) {
+      event.preventDefault();
+      event.target.form.requestSubmit();
+      return;
+    }
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey && box()) {
       event.preventDefault();
@@ -408,5 +484,5 @@
     }
   });
 
-  window.studyTutor = { learn, page, chat, live, outgoing };
+  window.studyTutor = { learn, page, chat, live, outgoing, socratic };
 })();
