@@ -175,16 +175,21 @@ def _weights(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+def shipped_folder(name: str) -> Path:
+    """Where a shipped model lies. Raises EmbedderError when its package is not installed."""
+    module, inside, distribution = SHIPPED[name]
+    spec = importlib.util.find_spec(module)  # finds the package without running it
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbedderError(
+            f"The shipped embedder {name} is not installed; run `make setup` (package {distribution})."
+        )
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
 def _find(wanted: str) -> tuple[Path, str]:
     """(folder, label) of the model asked for."""
     if wanted in SHIPPED:
-        module, inside, distribution = SHIPPED[wanted]
-        spec = importlib.util.find_spec(module)  # finds the package without running it
-        if spec is None or not spec.submodule_search_locations:
-            raise EmbedderError(
-                f"The shipped embedder {wanted} is not installed; run `make setup` (package {distribution})."
-            )
-        return Path(spec.submodule_search_locations[0]) / inside, wanted
+        return shipped_folder(wanted), wanted
     folder = Path(wanted).expanduser()
     if folder.is_dir():
         return folder.resolve(), folder.resolve().name

@@ -34,6 +34,10 @@ _YES_OR_NO = re.compile(
     r"isn't|aren't|don't|doesn't|can't|won't)\b"
 )
 _COMPARED = re.compile(r"(?i)\b(?:differ|difference|differences|compare|compared|versus|vs|distinguish)\b")
+_NO_THING = frozenset(
+    """it this that these those they there here he she we you over in on at for from by with without during after
+    before as to of under between when while if because since so such some most many both""".split()
+)
 _ANY_FORM = "What do you know already that would let you work it out?"
 _FORMS = (
     (re.compile(r"(?i)\b(?:called|named|term|name)\b"), _ANY_FORM),
@@ -152,15 +156,20 @@ def key_points(sentences: Sequence[Json]) -> tuple[str, ...]:
 def nudge(asked: str, sentences: Sequence[Json], citations: Sequence[Json]) -> Nudge:
     """The hint and the question for an answer. `asked` is the question, and what it was searched as where it
     leans on the conversation. Together they give no sentence of the answer, and none it cites, away."""
-    quotes = [quote for citation in citations if (quote := _plain(str(citation["quote"])))]
+    raw = [str(citation["quote"]) for citation in citations]
+    quotes = [_plain(quote) for quote in raw]
     known = set(content_stems(asked))
     said = [_plain(str(s["text"])) for s in sentences if s["supported"]]
     secrets = [news for text in (*said, *quotes) if (news := set(content_stems(text)) - known)]
     places = _places(citations, secrets)
     shown = " ".join(place.heading for place in places)  # a page's title is where to look, whatever it says
-    sentence = "" if _YES_OR_NO.search(asked) else _first_gapped(quotes, known, shown, secrets)
-    question = _question(asked, quotes, known, f"{shown} {sentence}", secrets)
-    return Nudge(places, sentence, question)
+    prose = [quote for quote, cited in zip(quotes, raw, strict=True) if not cited.lstrip().startswith("|")]
+    quote, gapped = ("", "") if _YES_OR_NO.search(asked) else _first_gapped(prose, known, shown, secrets)
+    hidden = known | (
+        set(content_stems(quote)) - set(content_stems(gapped))
+    )  # not to be named by the question
+    others = [other for other in prose if other != quote]
+    return Nudge(places, gapped, _question(asked, others, known, hidden, f"{shown} {gapped}", secrets))
 
 
 def nudge_of(turn: Turn) -> Nudge:
@@ -194,13 +203,15 @@ def _places(citations: Sequence[Json], secrets: Sequence[set[str]]) -> tuple[Pla
     return tuple(found.values())[:MAX_PLACES]
 
 
-def _first_gapped(quotes: Iterable[str], known: set[str], shown: str, secrets: Sequence[set[str]]) -> str:
-    """The first cited sentence that is readable and safe once it has gaps; "" where there is none."""
+def _first_gapped(
+    quotes: Iterable[str], known: set[str], shown: str, secrets: Sequence[set[str]]
+) -> tuple[str, str]:
+    """The first cited sentence that is readable and safe once it has gaps, and it with them; "" where none is."""
     for quote in quotes:
         gapped = _with_gaps(quote, known, shown, secrets)
         if gapped and gapped.count(BLANK) <= MOST_GAPS * len(gapped.split()):
-            return gapped
-    return ""
+            return quote, gapped
+    return "", ""
 
 
 def _with_gaps(quote: str, known: set[str], shown: str, secrets: Sequence[set[str]]) -> str:
@@ -226,22 +237,35 @@ def _is_gap(word: str, gaps: set[str]) -> bool:
 
 
 def _question(
-    asked: str, quotes: Sequence[str], known: set[str], shown: str, secrets: Sequence[set[str]]
+    asked: str,
+    quotes: Sequence[str],
+    known: set[str],
+    hidden: set[str],
+    shown: str,
+    secrets: Sequence[set[str]],
 ) -> str:
     """A question that leads on: about a thing that the answer needs and the learner did not name, else by the form
-    of what was asked."""
+    of what was asked. Nothing `hidden` is named."""
     form = next((question for pattern, question in _FORMS if pattern.search(asked)), _ANY_FORM)
     if _COMPARED.search(asked) or _YES_OR_NO.search(asked):
         return form
     for quote in quotes:
         thing = subject(quote)
+        named = words(thing)
         stems, rest = set(content_stems(thing)), set(content_stems(quote)) - set(content_stems(thing))
         # Where the question holds most of what is said about a thing, that thing is what was asked for.
         is_answer = len(rest & known) * 2 >= len(rest)
-        if stems and not stems & known and not is_answer and 0 < len(words(thing)) <= MAX_SUBJECT_WORDS:
-            question = f"What part does “{_lowered(thing)}” play here?"
-            if not _tells(f"{shown} {question}", secrets):
-                return question
+        if (
+            not stems
+            or stems & hidden
+            or is_answer
+            or len(named) > MAX_SUBJECT_WORDS
+            or named[0] in _NO_THING
+        ):
+            continue
+        question = f"What part does “{_lowered(thing)}” play here?"
+        if not _tells(f"{shown} {question}", secrets):
+            return question
     return form
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from db import conversations, quizzes, reviews, study
 from tutor.cards import Cards
+from tutor.commands.study import local_zone
 
 TOKENS = """---
 title: Tokens
@@ -47,7 +48,18 @@ A token is a piece of text that a model handles as one unit.
 - The list of all tokens is the **vocabulary**.
 - The program that cuts text is the **tokenizer**.
 """
-LETTERS = "---\ntitle: Letters\norder: 10\nconcepts: [letter]\n---\n\nA letter is a sign.\n\n## More\n\nSigns make words.\n"
+LETTERS = """---
+title: Letters
+order: 10
+concepts: [letter]
+---
+
+A letter is a sign.
+
+## More
+
+Signs make words.
+"""
 COURSE = {"tokens.md": TOKENS, "letters.md": LETTERS}
 
 
@@ -128,7 +140,7 @@ def test_the_days_can_be_walked_by_keyboard_and_fit_a_phone(
     assert page.evaluate("() => document.documentElement.scrollWidth") == 390
     page.focus(".heat-cell.is-today")
     page.keyboard.press("ArrowLeft")
-    day = datetime.now(UTC) - timedelta(days=7)
+    day = datetime.now(local_zone()) - timedelta(days=7)
     page.wait_for_selector(f".heat-told >> text={day.day} {day:%b}: 12 min")
     assert page.locator(".heat-cell:focus").get_attribute("class") == "heat-cell heat-2"
 
@@ -160,8 +172,16 @@ def test_evidence_is_shown_corrected_deleted_and_brought_back(
     delete.click()
     assert len(server.rows(quizzes.attempts, learner)) == 1  # asked first
     delete.click()
-    page.wait_for_selector("#mastery .empty")
+    page.wait_for_selector(".concept-panel >> text=The answer is deleted")
+    assert page.inner_text(".tile[aria-expanded=true] .concept-score") == "none"
     assert server.rows(quizzes.attempts, learner) == []
+    (card,) = server.rows(reviews.cards, learner)
+    assert card.memory.last_review is None  # scheduled as if it had never been answered
+    page.click("text=Undo")
+    page.wait_for_selector(".evidence .tag >> text=correct (your verdict)")
+    assert page.inner_text(".tile[aria-expanded=true] .concept-score") == "50%"
+    (card,) = server.rows(reviews.cards, learner)
+    assert card.memory.last_review is not None
 
 
 def test_a_held_back_answer_is_not_in_the_history(server: Any, open_page: Callable[..., Any]) -> None:
@@ -206,7 +226,7 @@ def test_data_is_taken_along_deleted_and_restored(
             page.click(f".exports >> text={name}")
         assert started.value.path().read_bytes()[:2] == b"PK"
 
-    button = page.locator("text=Delete my data")
+    button = page.get_by_role("button", name="Delete my data")
     assert button.is_disabled()
     page.fill("[name=confirm]", "delete my data")
     button.click()
@@ -237,6 +257,7 @@ def test_the_routes_refuse_what_they_should(server: Any) -> None:
     _answer(server, "A token is a piece of text.", "refuse-1")
     confirm = json.dumps({"confirm": "delete my data"}).encode()
     assert status("/download?format=exe") == 422
+    assert status("/download", **{"Sec-Fetch-Site": "cross-site"}) == 403
     assert status("/restore", b" " * 20_000_001) == 413
     assert status("/restore", b"[" * 100_000) == 422
     assert status("/restore", b'{"format": "study-tutor", "version": 1}') == 422

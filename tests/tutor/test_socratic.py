@@ -70,6 +70,22 @@ def test_a_yes_or_no_is_not_told_by_a_sentence_however_many_gaps_it_has() -> Non
     )
 
 
+def test_the_question_fills_no_gap_and_asks_about_a_thing() -> None:
+    unsupported = "An unsupported sentence is refused before anyone reads it."
+    assert _nudge("What do learners notice?", unsupported).sentence.startswith("An ____ sentence")
+    for quote in (
+        unsupported,
+        "Over all questions the candidate gained many points.",
+        "It then stops there.",
+    ):
+        assert "What part" not in _nudge("What do learners notice?", unsupported, quote).question
+
+
+def test_a_row_of_a_table_is_no_sentence_to_fill_in() -> None:
+    row = "| Validation set | Choosing between versions | After each run |"
+    assert _nudge("What is validation for?", row).sentence == ""
+
+
 def test_a_heading_that_is_the_answer_is_left_out() -> None:
     found = socratic.nudge(
         "Where does a tokenizer cut?",

@@ -280,9 +280,8 @@ def test_a_long_history_keeps_older_questions_behind_one_click() -> None:
         )
         for i in range(23)
     ]
-    totals = history_view.Totals(seconds=0.0, sections=0, questions=23, days=1)
-    shown, _, behind = history_view.page("week", totals, [], [], asked).partition('<details class="earlier">')
+    shown, _, behind = history_view.questions(asked).partition('<details class="earlier">')
     assert ("Question 19?" in shown, "Question 20?" in shown) == (True, False)
     assert "3 earlier questions" in behind
     assert "Question 22?" in behind
-    assert "<details" not in history_view.page("week", totals, [], [], asked[:20])
+    assert "<details" not in history_view.questions(asked[:20])

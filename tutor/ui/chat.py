@@ -161,17 +161,17 @@ class ChatPage:
             thread = chat_view.empty(
                 suggested,
                 current.title if current else None,
-                weak=self._weak(session, suggested),
+                weak=self._weak(session, suggested, asked_about),
                 quiz_page=asked_about if self._store.can_be_asked(session, asked_about) else None,
             )
             return listed, thread, chat_side.sources((), (), {})
 
-    def _weak(self, session: Session, taken: list[str]) -> list[Suggestion]:
-        """Questions about what the learner was unsure about."""
+    def _weak(self, session: Session, taken: list[str], page: str) -> list[Suggestion]:
+        """Questions about what the learner was unsure about, the open page's first."""
         learner = self._services.learner_id
         weakest = progress.weak_concepts(session, learner, datetime.now(UTC), limit=WEAKEST)
         pages = {page.path: page for page in self._store.library.course(session)}
-        return weak_suggestions(weakest, pages, taken)
+        return weak_suggestions(sorted(weakest, key=lambda c: c.page != page), pages, taken)
 
     def ask(self, question: str, context: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """One turn for the page: (question box, thread, live answer, sources, conversations)."""

@@ -165,8 +165,9 @@ class HistoryPage:
         return told(work)
 
     def _redrawn(self, sent: Any, note: str = "") -> dict[str, Any]:
-        known, panel = self._explained(text_of(sent, "concept", 500), note)
-        return {"html": mastery_view.concepts(known), "panel": panel}
+        name = text_of(sent, "concept", 500)
+        known, panel = self._explained(name, note)
+        return {"html": mastery_view.concepts(known, name), "panel": panel}
 
     def _explained(self, name: str, note: str = "") -> tuple[Sequence[ConceptMastery], str]:
         """All concepts, and the evidence of the one with this name. Raises NotFound."""

@@ -19,10 +19,11 @@ _HOW = (
 )
 
 
-def concepts(known: Sequence[ConceptMastery]) -> str:
-    """A bar for each concept that has evidence, by page; the others are named below."""
-    shown = [concept for concept in known if concept.score is not None]
-    waiting = [concept for concept in known if concept.score is None]
+def concepts(known: Sequence[ConceptMastery], also: str = "") -> str:
+    """A bar for each concept that has evidence, by page; the others are named below. `also` names one to show
+    anyway: its last row was just deleted, and may be brought back."""
+    shown = [concept for concept in known if concept.score is not None or concept.concept == also]
+    waiting = [concept for concept in known if concept not in shown]
     if not shown:
         return (
             '<p class="empty">Nothing is known yet. Answer the question that opens a page, read it, or review its '
@@ -72,10 +73,11 @@ def undo_note(attempt_id: int) -> str:
 
 def _tile(concept: ConceptMastery) -> str:
     score = concept.score or 0.0
+    said = "none" if concept.score is None else f"{score:.0%}"
     return (
         f'<button type="button" class="tile" data-do="evidence" data-concept="{esc(concept.concept)}" '
         f'aria-expanded="false"><span class="concept-name">{esc(concept.concept)}</span>'
-        f'<span class="concept-score">{score:.0%}</span>'
+        f'<span class="concept-score">{said}</span>'
         f'<span class="bar-track" aria-hidden="true"><span style="width:{score * 100:.1f}%"></span></span></button>'
     )
 
@@ -144,8 +146,8 @@ def _correct(attempt_id: int) -> str:
     return (
         '<details class="appeal"><summary>Correct it</summary><form data-do="override" '
         f'data-attempt="{attempt_id}"><fieldset><legend>This answer should count as</legend>{choices}</fieldset>'
-        f'<label for="why-{attempt_id}">Why? (helps to make the grading better)</label><input class="field" '
-        f'id="why-{attempt_id}" name="reason" maxlength="1000" autocomplete="off">'
+        f'<label for="why-{attempt_id}">Why? (helps to make the grading better)</label><textarea class="field" '
+        f'id="why-{attempt_id}" name="reason" rows="2" maxlength="1000"></textarea>'
         '<button type="submit" class="button quiet">Count it this way</button></form></details>'
     )
 

@@ -1,7 +1,7 @@
 """Everything of the learner's as a file, back from it, and gone: the routes, and their place on the History page.
 
-What belongs to a learner is `db.portable`'s, what the files look like `tutor.exporting`'s. Requests from other sites
-are turned away by `guard.py` before they get here.
+What belongs to a learner is `db.portable`'s, what the files look like `tutor.exporting`'s. Other sites' POSTs are
+turned away by `guard.py` before they get here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tutor import exporting
 from tutor.ui.calls import OUR_FAULT, told
+from tutor.ui.guard import same_site
 from tutor.ui.markup import count, join
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def add_routes(app: FastAPI, services: Services) -> None:
     """GET /download?format=json|csv|anki, POST /restore (a JSON export), POST /forget ({"confirm": CONFIRM})."""
 
     @app.get("/download")
-    def download(format: str = "json") -> Response:
+    def download(request: Request, format: str = "json") -> Response:
+        if not same_site(request.headers):
+            return PlainTextResponse("This request came from another site.", status_code=403)
         if format not in exporting.FORMATS:
             known = ", ".join(exporting.FORMATS)
             return PlainTextResponse(f"The format is one of {known}.", status_code=422)

@@ -136,7 +136,8 @@ def _form(item: QuizItem) -> str:
         keys = "Ctrl + Enter commits"
     where = f" · {esc(item.title)}" if item.title else ""
     return (
-        f'<section class="ask is-open quiz-task" tabindex="-1" aria-label="Task"><form data-do="answer" data-number="{item.number}" '
+        f'<section class="ask is-open quiz-task" tabindex="-1" aria-label="Task">'
+        f'<form data-do="answer" data-number="{item.number}" '
         f'data-request="{esc(item.request_id)}" novalidate>'
         f'<label class="task-prompt" for="{name}">{blanked(item.prompt)}</label>'
         f'<p class="hint" id="{name}-how">{_KINDS[item.kind]}{where}</p>{field}'

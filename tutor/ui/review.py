@@ -1,13 +1,13 @@
-"""The Review page: what is due, one card after the other, and quizzes. Its looks: `review_view.py`, `quiz_view.py`.
+"""The Review page: what is due, one card after the other. Its looks: `review_view.py`; its quizzes: `quiz_calls.py`.
 
 What the browser may do is a method each, with the one value it sent; each answers {html} for the place it changes, or
-{error}. Cards and quizzes are `tutor.cards` and `tutor.quizzes`; nothing is decided here but what to show.
+{error}. Cards are `tutor.cards`; nothing is decided here but what to show.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +17,21 @@ from db import quizzes, reviews
 from db.errors import NotFound
 from tutor import progress, scheduling
 from tutor.commands.study import local_zone
-from tutor.ui import curve_view, layout, quiz_view, review_view
+from tutor.ui import curve_view, layout, review_view
 from tutor.ui.calls import UNREADABLE, number_of, seconds_of, text_of, told, value
 from tutor.ui.card_source import card_source
-from tutor.ui.chat_store import number
+from tutor.ui.quiz_calls import QuizCalls
 from tutor.ui.review_view import Counts, Listed, Shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db.reviews import Card, Review
-    from tutor.lesson_values import QuizState
     from tutor.services import Services
     from tutor.ui.curve_view import Past
     from tutor.ui.library import Library
 
 MAX_CARD_SECONDS = 300.0  # on one card; what is longer was an open window, not thinking
-MAX_ANSWER_SECONDS = 1800.0
 UNDO_WITHIN = timedelta(hours=1)
 _GONE = "This card is no longer there; it was deleted, perhaps in another tab."
 
@@ -45,8 +43,7 @@ class ReviewPage:
         self._database = services.database
         self._learner = services.learner_id
         self._cards = services.cards
-        self._lessons = services.lessons
-        self._quizzes = services.quizzes
+        self._quiz = QuizCalls(services.lessons, services.quizzes, self._now)
         self._library = library
 
     def build(self, blocks: gr.Blocks) -> None:
@@ -54,7 +51,7 @@ class ReviewPage:
         layout.header("Review")
         on_cards = [self.show, self.reveal, self.rate, self.undo, self.edit_form, self.edit, self.suspend]
         on_lists = [self.delete, self.listed, self.curve]
-        on_quizzes = [self.start, self.task, self.answer, self.override]
+        on_quizzes = [self._quiz.start, self._quiz.task, self._quiz.answer, self._quiz.override]
         body = layout.surface("review", "review", [*on_cards, *on_lists, *on_quizzes])
         blocks.load(self.open, outputs=body, queue=False, show_progress="hidden", api_visibility="private")
 
@@ -65,11 +62,7 @@ class ReviewPage:
     def draw(self, query: Mapping[str, str]) -> str:
         """The page for these query values."""
         if query.get("quiz"):
-            wanted = number(query["quiz"])
-            try:
-                return quiz_view.page(self._quizzes.get(wanted or 0), self._now())
-            except NotFound:
-                return quiz_view.missing()
+            return self._quiz.page(query["quiz"])
         study, now = self._study(), self._now()
         with self._database.session(readonly=True) as session:
             cards = reviews.cards(session, self._learner)
@@ -185,50 +178,7 @@ class ReviewPage:
 
         return self._on_card(sent, work)
 
-    def start(self, sent: Any) -> dict[str, Any]:
-        """Begin a quiz: {kind, concept?, page?, request_id} -> {quiz}, its id."""
-        kind = text_of(sent, "kind", 16)
-
-        def work() -> dict[str, Any]:
-            quiz = self._quizzes.start(
-                kind,  # type: ignore[arg-type]  # another kind is refused with a LessonError
-                page=text_of(sent, "page", 500) or None,
-                concept=text_of(sent, "concept", 500) or None,
-                request_id=text_of(sent, "request_id", 64) or None,
-            )
-            return {"quiz": quiz.id}
-
-        return told(work)
-
-    def task(self, sent: Any) -> dict[str, Any]:
-        """{quiz} -> the next task without an answer, or the summary."""
-        return self._on_quiz(sent, lambda quiz_id: (self._quizzes.get(quiz_id), None))
-
-    def answer(self, sent: Any) -> dict[str, Any]:
-        """Grade {quiz, number, answer (null: I don't know), request_id, seconds} -> the task with its result."""
-        given, place = value(sent, "answer"), number_of(sent, "number")
-        if place is None or not isinstance(given, str | None):
-            return {"error": UNREADABLE}
-
-        def work(quiz_id: int) -> tuple[QuizState, int | None]:
-            request, seconds = text_of(sent, "request_id", 64) or None, seconds_of(sent, MAX_ANSWER_SECONDS)
-            return self._quizzes.answer(quiz_id, place, given, request_id=request, seconds=seconds), place
-
-        return self._on_quiz(sent, work)
-
-    def override(self, sent: Any) -> dict[str, Any]:
-        """Let {quiz, attempt, verdict (null: take it back), reason, number} count -> task `number` or the summary."""
-        attempt, verdict = number_of(sent, "attempt"), value(sent, "verdict")
-        if attempt is None or not isinstance(verdict, str | None):
-            return {"error": UNREADABLE}
-
-        def work(quiz_id: int) -> tuple[QuizState, int | None]:
-            self._lessons.override(attempt, verdict, text_of(sent, "reason", 1000))
-            return self._quizzes.get(quiz_id), number_of(sent, "number")
-
-        return self._on_quiz(sent, work)
-
-    def _on_card(self, sent: Any, work: Any) -> dict[str, Any]:
+    def _on_card(self, sent: Any, work: Callable[[int], str]) -> dict[str, Any]:
         """{html} that `work(card id)` draws; where the card is gone, what is due and a word about it."""
         card_id = number_of(sent, "card")
         if card_id is None:
@@ -241,18 +191,6 @@ class ReviewPage:
                 return {"html": self._study(note=_GONE), "gone": True}
 
         return told(tried)
-
-    def _on_quiz(self, sent: Any, work: Any) -> dict[str, Any]:
-        """{html} of the quiz at the task that `work(quiz id)` gives with its state."""
-        quiz_id = number_of(sent, "quiz")
-        if quiz_id is None:
-            return {"error": UNREADABLE}
-
-        def drawn() -> dict[str, Any]:
-            state, shown = work(quiz_id)
-            return {"html": quiz_view.task(state, self._now(), shown)}
-
-        return told(drawn)
 
     def _study(self, card_id: int | None = None, *, revealed: bool = False, note: str = "") -> str:
         """The card `card_id`, else the one that is due for longest, else that nothing is due."""

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from tutor.scheduling import interval_text
 from tutor.ui.card_source import Source
-from tutor.ui.markup import READER_TAB, count, esc, join, shorten, url, when
+from tutor.ui.markup import READER_TAB, count, esc, join, shorten, url
 
 BLANK = "____"
 MAX_SIDE = 4000
@@ -137,7 +137,10 @@ def done(
     weak: Sequence[tuple[str, float]],
     note: str = "",
 ) -> str:
-    """Nothing is due: when the next card is, and what can be done meanwhile. Without cards, where they come from."""
+    """Nothing is due: when the next card is, and what can be done meanwhile. Without cards, where they come from.
+
+    `next_due` and `now` are in the learner's time zone.
+    """
     if not counts.cards:
         return (
             f'{_note(note)}<div class="empty"><p><strong>No cards yet.</strong> A card is made from every question you '
@@ -148,7 +151,7 @@ def done(
         says, wait = "All your cards are suspended. Resume some in the list below.", ""
     else:
         rest = interval_text(next_due - now)
-        clock = f" ({when(next_due, now=now, tz=now.tzinfo)})" if next_due.date() == now.date() else ""
+        clock = f" ({next_due:%H:%M})" if next_due.date() == now.date() else ""
         says = f"The next card is due in {rest}{clock}."
         wait = f' data-next="{max(1, round((next_due - now).total_seconds()))}"'
     quizzes = ""
