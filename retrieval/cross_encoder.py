@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -35,7 +36,9 @@ class LowRank(nn.Module):
 class CrossEncoder(nn.Module):
     """Reads (hypothesis, premise) together and scores three classes: neutral, stated, contradicted."""
 
-    def __init__(self, folder: Path, *, rank: int, alpha: float, hidden: int = 192, dropout: float = 0.1) -> None:
+    def __init__(
+        self, folder: Path, *, rank: int, alpha: float, hidden: int = 192, dropout: float = 0.1
+    ) -> None:
         """`folder` holds the backbone (config, tokenizer, safetensors); it stays frozen."""
         super().__init__()
         from transformers import AutoModel, AutoTokenizer
@@ -58,14 +61,24 @@ class CrossEncoder(nn.Module):
         )
 
     @classmethod
-    def load(cls, folder: Path, weights: Path, *, rank: int, alpha: float) -> CrossEncoder:
-        """The trained network, its adapters merged into the backbone for speed, ready to judge."""
+    def open(cls, folder: Path, weights: Path, *, rank: int, alpha: float) -> CrossEncoder:
+        """The trained network as training left it. Raises ValueError for weights of another network."""
         model = cls(folder, rank=rank, alpha=alpha)
-        state = {name: value.float() for name, value in load_file(str(weights)).items()}
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        absent = [name for name in missing if name in model.trained()]
-        if absent or unexpected:
-            raise ValueError(f"{weights.name} doesn't fit this network: {(absent + unexpected)[0]}")
+        try:
+            state = {name: value.float() for name, value in load_file(str(weights)).items()}
+        except SafetensorError as error:
+            raise ValueError(f"{weights.name} is damaged: {error}") from None
+        if wrong := sorted(state.keys() ^ model.trained().keys()):
+            raise ValueError(f"{weights.name} doesn't fit this network: {wrong[0]}")
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ValueError(f"{weights.name} holds values that are no numbers")
+        model.load_state_dict(state, strict=False)
+        return model
+
+    @classmethod
+    def load(cls, folder: Path, weights: Path, *, rank: int, alpha: float) -> CrossEncoder:
+        """The same with its adapters merged into the backbone for speed, ready to judge."""
+        model = cls.open(folder, weights, rank=rank, alpha=alpha)
         model.merge()
         return model.eval()
 

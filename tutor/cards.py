@@ -15,6 +15,7 @@ from db.errors import NotFound
 from tutor import progress, scheduling
 from tutor.lesson_values import DueQueue, LessonError, Rated
 from tutor.pages import concepts_in, takeaways
+from tutor.socratic import is_held
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -99,7 +100,7 @@ class Cards:
             return progress.replay_card(session, self.learner_id, card.id) if card else None
 
     def open_page_cards(self, page: str) -> int:
-        """Make the takeaway cards of a page that was read; how many there are. Known ones keep their memory."""
+        """Make the takeaway cards of a page that was read; how many there are. Known ones stay as they are."""
         now = self.now()
         with self.database.session() as session:
             document = documents.find_document(session, COURSE, page)
@@ -109,6 +110,8 @@ class Cards:
             concepts = [str(concept) for concept in listed] if isinstance(listed, list) else []
             made = takeaways(page, document.text)
             for takeaway in made:
+                if reviews.find_card(session, self.learner_id, takeaway.key):
+                    continue  # with the words the learner may have given it
                 reviews.put_card(
                     session,
                     self.learner_id,
@@ -133,6 +136,8 @@ class Cards:
             turn = conversations.get_turn(session, turn_id)
             if turn is None or turn.learner_id != self.learner_id:
                 raise NotFound(f"Answer {turn_id} doesn't exist (any more).")
+            if is_held(turn):
+                raise LessonError("this answer is still held back: try it first, or show it")
             said = [str(s["text"]) for s in turn.sentences if s.get("supported")]
             if not said:
                 raise LessonError("this turn has no answer to keep")

@@ -196,18 +196,22 @@ class Lessons:
         return {attempt.question_key: self._result(session, attempt, None) for attempt in given}
 
     def _schedule(self, session: Session, task: Task, attempt: Attempt, now: datetime) -> None:
-        card = reviews.put_card(
-            session,
-            self.learner_id,
-            card_key=task.key,
-            origin=task.origin,
-            front=task.question,
-            back=task.reference,
-            page=task.page,
-            concepts=task.concepts,
-            due=now,
-            at=now,
-        )
+        known = reviews.find_card(session, self.learner_id, task.key)
+        if known is not None:  # with the words the learner may have given it
+            card = reviews.get_card(session, self.learner_id, known.id, lock=True) or known
+        else:
+            card = reviews.put_card(
+                session,
+                self.learner_id,
+                card_key=task.key,
+                origin=task.origin,
+                front=task.question,
+                back=task.reference,
+                page=task.page,
+                concepts=task.concepts,
+                due=now,
+                at=now,
+            )
         rating = scheduling.rating_for(attempt.counted, attempt.hints, unknown=attempt.answer is None)
         after = scheduling.review(card.memory, rating, now)
         reviews.save_review(

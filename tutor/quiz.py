@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from retrieval.entailment import CONTRADICTED, NEUTRAL, STATED, Entailment
+from retrieval.embedder import load_embedder
+from retrieval.entailment import BACKBONE, CONTRADICTED, NEUTRAL, STATED, Entailment
 from retrieval.records import Vectors
 from retrieval.sentences import split_sentences
-from retrieval.words import content_stems, words
+from retrieval.words import NEGATIONS, content_stems, negations, words
 
 if TYPE_CHECKING:
     from retrieval.records import Embedder
 
 FITTED = Path(__file__).with_name("grading.json")  # by `python -m tests.bench grading --fit`
+_ARTICLES = frozenset(("a", "an", "the"))
+_DENIALS = frozenset("false wrong untrue incorrect myth mistaken opposite".split())
 MAX_PARTS = 8  # of one answer; more would cost time and say little
 
 SAME_WORD = 0.84  # share of matching letters from which a misspelt term counts
@@ -71,14 +74,16 @@ class Judge(Protocol):
 
 
 class Grader:
-    """Grades answers. Safe to share between threads.
+    """Grades answers. Safe to share between threads."""
 
-    `embedder` finds the page's sentence for a key point (`tutor.lessons`); the verdict does not depend on it.
-    """
-
-    def __init__(self, embedder: Embedder, judge: Judge | None = None) -> None:
+    def __init__(
+        self, embedder: Embedder, judge: Judge | None = None, similar: Embedder | None = None
+    ) -> None:
+        """`embedder` is the one that search uses; likeness (`similar`) is always measured with the shipped one,
+        because the weights were fitted with it."""
         self.embedder = embedder
         self._judge = judge or Entailment()
+        self._similar = similar or (embedder if embedder.name.startswith(f"{BACKBONE}@") else None)
 
     @property
     def name(self) -> str:
@@ -89,19 +94,32 @@ class Grader:
         """Grade one answer. Raises ValueError without key points, EmbedderError without the shipped models."""
         if not key_points:
             raise ValueError("an answer can't be graded without key points")
-        parts = parts_of(answer)
+        parts = parts_of(answer, question)
         if not parts:
             return grade_unknown(key_points)
-        pairs = [(point, part) for point in key_points for part in parts]
-        judged = self._judge.judge(pairs).reshape(len(key_points), len(parts), 3)
-        kinds = weights().decide(features(judged, len(content_stems(answer)))).argmax(axis=1)
+        judged, alike = self.compare(key_points, parts)
+        kinds = weights().decide(features(judged, alike)).argmax(axis=1)
         points = []
+        inner = slice(1, None) if len(parts) > 1 else slice(0, None)
         for text, of_parts, kind in zip(key_points, judged, kinds.tolist(), strict=True):
-            evidence = parts[int(of_parts[_narrowest(parts), kind].argmax()) + _narrowest(parts).start]
+            said = [part for part in parts if says_word_for_word(part, text)]
+            if said and kind != STATED and not any(says_otherwise(part, text) for part in parts):
+                kind = STATED
+            clearest = parts[inner][int(of_parts[inner, kind].argmax())]
+            evidence = min(said, key=len) if said and kind == STATED else clearest
             points.append(
                 Point(text, kind == STATED, kind == CONTRADICTED, evidence if kind != NEUTRAL else None)
             )
         return graded(tuple(points), self.name)
+
+    def compare(self, key_points: Sequence[str], parts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """The judgements [points, parts, 3] and the cosines [points, parts]."""
+        if self._similar is None:
+            self._similar = load_embedder(BACKBONE)
+        judged = self._judge.judge([(point, part) for point in key_points for part in parts])
+        vectors = self._similar.encode([*key_points, *parts])
+        alike = vectors[: len(key_points)] @ vectors[len(key_points) :].T
+        return judged.reshape(len(key_points), len(parts), 3), alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,32 +142,44 @@ FEATURES = (
     "whole answer contradicts it",
     "best part states it",
     "best part contradicts it",
+    "likeness of the part most like it",
+    "that part states it",
+    "that part contradicts it",
+    "that part states it x likeness",
+    "that part states it x likeness above 0.8",
     "whole answer states the other points",
     "whole answer contradicts the other points",
-    "length",
 )
+VERY_LIKE = 0.8
 
 
-def features(judged: Vectors, stems: int) -> Vectors:
-    """What the judgements [points, parts, 3] come to: a row of FEATURES for each key point.
+def features(judged: Vectors, alike: Vectors) -> Vectors:
+    """What the judgements [points, parts, 3] and cosines [points, parts] come to: a row of FEATURES for each point.
 
-    Judgements count as log-odds, the whole answer is the first part, the other points count by their mean, the length
-    of an answer (`stems`, its content words) as its logarithm: saying much makes a point by chance, and an answer
-    that turns the other points around is likely to turn this one around too.
+    The first part is the whole answer. Judgements count as log-odds, the other points by their mean: an answer that
+    turns those around is likely to turn this one around too.
     """
     sure = np.clip(judged, 1e-4, 1 - 1e-4)
     odds = np.log(sure) - np.log(1 - sure)
-    whole, parts = odds[:, 0], odds[:, 1:] if odds.shape[1] > 1 else odds
-    count = len(whole)
+    inner = slice(1, None) if odds.shape[1] > 1 else slice(0, None)
+    parts, likeness = odds[:, inner], alike[:, inner]
+    each = np.arange(len(odds))
+    nearest = likeness.argmax(axis=1)
+    near, like = parts[each, nearest], likeness[each, nearest]
+    whole, count = odds[:, 0], len(odds)
     others = (whole.sum(axis=0) - whole) / (count - 1) if count > 1 else np.zeros_like(whole)
     columns = [
-        whole[:, STATED],
-        whole[:, CONTRADICTED],
+        odds[:, 0, STATED],
+        odds[:, 0, CONTRADICTED],
         parts[:, :, STATED].max(axis=1),
         parts[:, :, CONTRADICTED].max(axis=1),
+        like,
+        near[:, STATED],
+        near[:, CONTRADICTED],
+        near[:, STATED] * like,
+        near[:, STATED] * np.maximum(0.0, like - VERY_LIKE),
         others[:, STATED],
         others[:, CONTRADICTED],
-        np.full(count, np.log(stems + 1)),
     ]
     return np.stack(columns, axis=1)
 
@@ -231,22 +261,44 @@ _CLAUSE = re.compile(
 )
 
 
-def parts_of(answer: str) -> list[str]:
+def parts_of(answer: str, question: str = "") -> list[str]:
     """The whole answer, then, where it has several, its sentences and clauses, each in the learner's own words.
 
-    What has no letter or digit says nothing: an answer of nothing else has no parts.
+    The question repeated states nothing, and neither does what has no letter or digit: both are left out.
     """
     whole = " ".join(answer.split())
-    if not words(whole):
+    sentences = [whole[start:end] for start, end in split_sentences(whole)] if words(whole) else []
+    kept = [sentence for sentence in sentences if words(sentence) and not _same_words(sentence, question)]
+    if not kept:
         return []
-    found = [whole]
-    for start, end in split_sentences(whole):
-        sentence = whole[start:end]
+    found = [" ".join(kept)]
+    for sentence in kept:
         clauses = [part.strip() for part in _CLAUSE.split(sentence) if len(words(part)) >= 3]
         found += [sentence, *clauses] if len(clauses) > 1 else [sentence]
     return list(dict.fromkeys(found))[:MAX_PARTS]
 
 
-def _narrowest(parts: Sequence[str]) -> slice:
-    """Where evidence is looked for: in the parts of an answer, or in the whole if it has none."""
-    return slice(1, None) if len(parts) > 1 else slice(0, None)
+def says_word_for_word(part: str, point: str) -> bool:
+    """Whether a part of an answer holds the key point's words in a row, articles apart, and denies nothing more."""
+    said, wanted = _plain_words(part), _plain_words(point)
+    at = range(len(said) - len(wanted) + 1)
+    there = any(said[i : i + len(wanted)] == wanted for i in at)
+    return bool(wanted) and there and _denials(part) == _denials(point)
+
+
+def says_otherwise(part: str, point: str) -> bool:
+    """Whether a part says the key point's words in any order with a denial more or less."""
+    said, wanted = set(_plain_words(part)), set(_plain_words(point))
+    return wanted - NEGATIONS <= said and _denials(part) % 2 != _denials(point) % 2
+
+
+def _plain_words(text: str) -> list[str]:
+    return [word.removesuffix("'s") for word in words(text) if word not in _ARTICLES]
+
+
+def _denials(text: str) -> int:
+    return negations(text) + sum(word in _DENIALS for word in words(text))
+
+
+def _same_words(one: str, other: str) -> bool:
+    return SequenceMatcher(None, words(one), words(other), autojunk=False).ratio() >= 0.9

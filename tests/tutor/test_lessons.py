@@ -60,7 +60,7 @@ class Scripted(Grader):
     """Hits the points whose first word the answer names; counts its work."""
 
     def __init__(self, embedder: Any) -> None:
-        super().__init__(embedder)
+        super().__init__(embedder, similar=embedder)
         self.graded = 0
 
     def grade(self, question: str, reference: str, key_points: Any, answer: str) -> Grade:

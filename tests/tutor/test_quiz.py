@@ -12,13 +12,13 @@ from retrieval.records import Vectors
 from tutor.quiz import (
     Grader,
     Point,
-    Weights,
     features,
     feedback_line,
     grade_term,
     grade_unknown,
     graded,
     parts_of,
+    says_word_for_word,
     term_matches,
     weights,
 )
@@ -92,7 +92,7 @@ class ByWords:
 
 
 def test_evidence_is_the_part_that_makes_the_point(fake_embedder: Any) -> None:
-    grade = Grader(fake_embedder, ByWords()).grade(
+    grade = Grader(fake_embedder, ByWords(), fake_embedder).grade(
         QUESTION, REFERENCE, POINTS, "I like tea. Training changes the weights. It is Tuesday."
     )
     assert [(p.hit, p.evidence) for p in grade.points] == [
@@ -105,36 +105,68 @@ def test_evidence_is_the_part_that_makes_the_point(fake_embedder: Any) -> None:
 
 def test_nothing_said_is_not_known(fake_embedder: Any) -> None:
     judge = ByWords()
-    assert Grader(fake_embedder, judge).grade(QUESTION, REFERENCE, POINTS, "…").verdict == "incorrect"
+    assert (
+        Grader(fake_embedder, judge, fake_embedder).grade(QUESTION, REFERENCE, POINTS, "…").verdict
+        == "incorrect"
+    )
     assert judge.asked == []
     assert grade_unknown(POINTS).score == 0.0
     with pytest.raises(ValueError, match="key points"):
-        Grader(fake_embedder, judge).grade(QUESTION, REFERENCE, (), "words")
+        Grader(fake_embedder, judge, fake_embedder).grade(QUESTION, REFERENCE, (), "words")
 
 
-def test_features_are_log_odds_of_the_whole_its_parts_and_the_other_points() -> None:
-    judged = np.array(
-        [
-            [[0.5, 0.5, 0.5], [0.5, 0.9, 0.5], [0.5, 0.5, 0.1]],
-            [[0.5, 0.8, 0.5], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]],
-        ]
-    )
-    rows = features(judged, 3)
-    assert rows[0] == pytest.approx([0, 0, np.log(9), 0, np.log(4), 0, np.log(4)])
-    assert rows[1] == pytest.approx([np.log(4), 0, 0, 0, 0, 0, np.log(4)])
-    alone = features(judged[:1, :1], 0)
-    assert alone[0] == pytest.approx([0] * 7)
+def test_features_are_log_odds_and_likeness() -> None:
+    judged = np.array([[[0.5, 0.5, 0.5], [0.5, 0.9, 0.5], [0.5, 0.8, 0.1]]])
+    (row,) = features(judged, np.array([[0.99, 0.4, 0.9]]))
+    log4, log9 = np.log(4), np.log(9)
+    assert row == pytest.approx([0, 0, log9, 0, 0.9, log4, -log9, 0.9 * log4, 0.1 * log4, 0, 0])
+    alone = features(judged[:, 1:2], np.array([[0.4]]))[0]
+    two = features(np.stack([judged[0, :1], judged[0, 1:2]]), np.array([[0.4], [0.4]]))
+    assert two[:, 9:] == pytest.approx(np.array([[log9, 0], [0, 0]]))
+    assert alone == pytest.approx([log9, 0, log9, 0, 0.4, log9, 0, 0.4 * log9, 0, 0, 0])
 
 
 def test_the_shipped_weights_follow_the_judge() -> None:
-    plain = Weights(np.eye(3, 7), np.zeros(3), "test")
-    assert plain.decide(np.array([[0, 2.0, 1.0, 0, 0, 0, 0]])).argmax() == 1
-    for kind in (1, 2):
-        sure, unsure = (np.array([[[0.3, 0.3, 0.3]]]) for _ in range(2))
-        sure[0, 0, kind] = 0.98
-        chosen = weights().decide(np.concatenate([features(sure, 8), features(unsure, 8)]))
-        assert chosen[0, kind] > chosen[1, kind]
-        assert chosen[0].argmax() == kind
+    open_, stated, contradicted = (
+        weights().decide(features(np.full((1, 1, 3), 0.02) + 0.94 * np.eye(3)[kind], np.array([[0.6]])))[0]
+        for kind in (0, 1, 2)
+    )
+    assert (open_.argmax(), stated.argmax()) == (0, 1)
+    assert contradicted[2] > max(open_[2], stated[2])
+    assert contradicted[1] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("part", "word_for_word"),
+    [
+        ("Training changes the model's weights.", True),
+        ("I think training changes a model's weights, yes", True),
+        ("It is false that training changes the model's weights.", False),
+        ("Training never changes the model's weights.", False),
+        ("The model's weights change in training.", False),
+    ],
+)
+def test_what_is_word_for_word(part: str, word_for_word: bool) -> None:
+    assert says_word_for_word(part, POINTS[0]) is word_for_word
+
+
+def test_the_key_points_themselves_are_right_and_their_denial_is_not(fake_embedder: Any) -> None:
+    class Doubter(ByWords):
+        def judge(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+            return np.tile(np.array([[0.9, 0.05, 0.05]], dtype=np.float32), (len(pairs), 1))
+
+    grader = Grader(fake_embedder, Doubter(), fake_embedder)
+    assert grader.grade(QUESTION, REFERENCE, POINTS, " ".join(POINTS)).verdict == "correct"
+    both_ways = "Training changes the model's weights. Training never changes the model's weights."
+    assert not grader.grade(QUESTION, REFERENCE, POINTS, both_ways).points[0].hit
+
+
+def test_the_question_repeated_says_nothing(fake_embedder: Any) -> None:
+    grader = Grader(fake_embedder, ByWords(), fake_embedder)
+    grade = grader.grade(
+        "Does training change the weights?", REFERENCE, POINTS, "does training change the weights"
+    )
+    assert (grade.verdict, grade.grader) == ("incorrect", "unknown")
 
 
 @pytest.mark.parametrize(

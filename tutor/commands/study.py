@@ -71,6 +71,7 @@ def history_json(
     from db.conversations import recent_turns
     from db.quizzes import attempts
     from db.study import daily_totals, last_reading, reading_progress
+    from tutor.socratic import is_held
 
     first_day = now.astimezone(zone).date() - timedelta(days=days - 1)
     since = datetime.combine(first_day, time(), tzinfo=zone).astimezone(UTC)
@@ -115,7 +116,7 @@ def history_json(
                 "conversation_id": turn.conversation_id,
                 "at": local(turn.created_at),
                 "question": turn.question,
-                "answer": turn.answer,
+                "answer": "" if is_held(turn) else turn.answer,
                 "status": turn.status,
             }
             for turn in recent_turns(session, learner_id, limit, since=since)
