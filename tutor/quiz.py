@@ -101,11 +101,12 @@ class Grader:
         kinds = weights().decide(features(judged, alike)).argmax(axis=1)
         points = []
         inner = slice(1, None) if len(parts) > 1 else slice(0, None)
-        for text, of_parts, kind in zip(key_points, judged, kinds.tolist(), strict=True):
+        for text, of_parts, likeness, kind in zip(key_points, judged, alike, kinds.tolist(), strict=True):
             said = [part for part in parts if says_word_for_word(part, text)]
             if said and kind != STATED and not any(says_otherwise(part, text) for part in parts):
                 kind = STATED
-            clearest = parts[inner][int(of_parts[inner, kind].argmax())]
+            # Clear, and about this point: "no" may settle every point of a question, but says little of each.
+            clearest = parts[inner][int((of_parts[inner, kind] * likeness[inner]).argmax())]
             evidence = min(said, key=len) if said and kind == STATED else clearest
             points.append(
                 Point(text, kind == STATED, kind == CONTRADICTED, evidence if kind != NEUTRAL else None)
