@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tutor.lesson_values import Gate, PointResult, Posed, Result
+from tutor.lesson_values import MAX_ANSWER_CHARS, Gate, PointResult, Posed, Result
 from tutor.scheduling import interval_text
 from tutor.ui.library import COURSE
 from tutor.ui.markup import count, esc, join, plain, reader_url, when
 
-MAX_ANSWER_CHARS = 4000
 VERDICTS = {"correct": "Correct", "partial": "Partly", "incorrect": "Not yet"}
 UNKNOWN = "You said: I don't know yet"
 _COUNTED = {"correct": "correct", "partial": "partly correct", "incorrect": "not yet correct"}
