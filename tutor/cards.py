@@ -14,7 +14,8 @@ from db import conversations, documents, reviews
 from db.errors import NotFound
 from tutor import progress, scheduling
 from tutor.lesson_values import DueQueue, LessonError, Rated
-from tutor.pages import concepts_in, takeaways
+from tutor.pages import concepts_in, takeaways, texts
+from tutor.progress import COURSE
 from tutor.socratic import is_held
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from db.reviews import Card
     from db.session import Database
 
-COURSE = "course"
 FIRST_REST = timedelta(days=1)  # a card made from what was just read or asked is asked tomorrow, not at once
 MAX_SIDE_CHARS = 4000
 
@@ -106,8 +106,7 @@ class Cards:
             document = documents.find_document(session, COURSE, page)
             if document is None:
                 return 0
-            listed = document.meta.get("concepts")
-            concepts = [str(concept) for concept in listed] if isinstance(listed, list) else []
+            concepts = texts(document.meta.get("concepts"))
             made = takeaways(page, document.text)
             for takeaway in made:
                 if reviews.find_card(session, self.learner_id, takeaway.key):
@@ -144,8 +143,7 @@ class Cards:
             cited = [c for c in turn.citations if c.get("source") == COURSE]
             page = str(cited[0]["document"]) if cited else None
             document = documents.find_document(session, COURSE, page) if page else None
-            listed = document.meta.get("concepts") if document else None
-            concepts = [str(concept) for concept in listed] if isinstance(listed, list) else []
+            concepts = texts(document.meta.get("concepts")) if document else ()
             return reviews.put_card(
                 session,
                 self.learner_id,

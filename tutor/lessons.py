@@ -18,7 +18,8 @@ from db import documents, quizzes, reviews, study
 from db.errors import NotFound
 from tutor import progress, scheduling
 from tutor.lesson_values import MAX_ANSWER_CHARS, Gate, LessonError, PointResult, Posed, Quote, Result
-from tutor.pages import Question, concepts_in, questions
+from tutor.pages import Question, concepts_in, questions, texts
+from tutor.progress import COURSE
 from tutor.quiz import Grade, Grader, feedback_line, grade_unknown
 from tutor.study import next_step
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from db.session import Database
     from retrieval.records import Embedder
 
-COURSE = "course"
 QUOTE_COSINE = 0.4  # a page's sentence less like the key point than this does not say it
 VERDICTS = ("correct", "partial", "incorrect")
 
@@ -104,10 +104,8 @@ class Lessons:
         def grade(answer: str) -> Grade:
             return self.grader.grade(question.question, question.reference, question.key_points, answer)
 
-        listed = document.meta.get("concepts")
-        listed = [str(concept) for concept in listed] if isinstance(listed, list) else []
         said = " ".join([question.question, question.reference, *question.key_points])
-        about = concepts_in(said, listed)
+        about = concepts_in(said, texts(document.meta.get("concepts")))
         return Task(
             question.key,
             "question",
@@ -290,13 +288,13 @@ class Lessons:
         )
 
     def _with_quotes(self, page: str | None, grade: Grade) -> tuple[PointResult, ...]:
-        texts = tuple(point.text for point in grade.points)
-        quotes: Sequence[Quote | None] = [None] * len(texts)
-        if page and texts:
+        said = tuple(point.text for point in grade.points)
+        quotes: Sequence[Quote | None] = [None] * len(said)
+        if page and said:
             with self.database.session(readonly=True) as session:
                 document = documents.find_document(session, COURSE, page)
                 chunks = documents.document_chunks(session, document.id) if document else []
-            quotes = page_quotes(page, chunks, texts, self.grader.embedder)
+            quotes = page_quotes(page, chunks, said, self.grader.embedder)
         return tuple(
             PointResult(point.text, point.hit, point.contradicted, point.evidence, quote)
             for point, quote in zip(grade.points, quotes, strict=True)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from db.study import SectionRead
 
 COURSE = "course"
-GLANCE_S = 15.0  # a shorter visit, such as following a citation, does not start a page
+GLANCE_S = (
+    15.0  # a shorter visit, such as following a citation, does not start a page, nor is it where one stopped
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from db import documents, quizzes, reviews
 from db.errors import NotFound
 from retrieval.sentences import split_sentences
 from tutor.lesson_values import ItemKind, LessonError, QuizItem, QuizKind, QuizState
-from tutor.lessons import COURSE, Task
-from tutor.pages import concepts_in, questions, takeaways
+from tutor.lessons import Task
+from tutor.pages import concepts_in, questions, takeaways, texts
+from tutor.progress import COURSE
 from tutor.quiz import grade_term, grade_unknown
 
 if TYPE_CHECKING:
@@ -234,5 +235,4 @@ def _item(kind: ItemKind, key: str, page: str | None) -> dict[str, Any]:
 
 
 def _concepts(document: StoredDocument) -> Sequence[str]:
-    listed = document.meta.get("concepts")
-    return [str(concept) for concept in listed] if isinstance(listed, list) else []
+    return texts(document.meta.get("concepts"))

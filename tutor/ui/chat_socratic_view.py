@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutor.socratic import Tried, TriedPoint
-from tutor.ui.lesson_view import VERDICTS
+from tutor.socratic import Tried
+from tutor.ui.lesson_view import VERDICTS, key_point
 from tutor.ui.markup import READER_TAB, count, esc, join
 from tutor.ui.review_view import blanked
 
@@ -59,7 +59,7 @@ def tried(own: Tried, *, opened: bool) -> str:
     hits = sum(point.hit for point in own.points)
     verdict = own.verdict if own.verdict in VERDICTS else "incorrect"
     made = f"{hits} of {count(len(own.points), 'point')}"
-    points = join(_point(point) for point in own.points)
+    points = join(key_point(point) for point in own.points)
     return (
         f'<details class="tried"{" open" if opened else ""}><summary tabindex="0">'
         f'<span class="verdict-chip is-{verdict}">{VERDICTS[verdict]}</span>'
@@ -77,22 +77,4 @@ def _look(held: Held) -> str:
     return join(
         f'<p class="nudge-place">Look in <strong>{esc(title)}</strong>: {" and ".join(links)}</p>'
         for title, links in pages.items()
-    )
-
-
-def _point(point: TriedPoint) -> str:
-    if point.contradicted:
-        kind, mark, label = "against", "✕", "Your answer says otherwise"
-    elif point.hit:
-        kind, mark, label = "hit", "✓", "You made this point"
-    else:
-        kind, mark, label = "missed", "○", "Missing from your answer"
-    words = (
-        f'<p class="your-words">Your words: <q>{esc(point.evidence)}</q></p>'
-        if point.evidence and kind != "missed"
-        else ""
-    )
-    return (
-        f'<li class="point is-{kind}"><span class="point-mark" aria-hidden="true">{mark}</span><div>'
-        f'<span class="point-label">{label}</span><p class="point-text">{esc(point.text)}</p>{words}</div></li>'
     )

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 from tutor.lesson_values import MAX_ANSWER_CHARS, Gate, PointResult, Posed, Result
 from tutor.scheduling import interval_text
 from tutor.ui.library import COURSE
 from tutor.ui.markup import count, esc, join, plain, reader_url, when
+
+
+class KeyPoint(Protocol):
+    """A key point as an answer treats it."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def hit(self) -> bool: ...
+    @property
+    def contradicted(self) -> bool: ...
+    @property
+    def evidence(self) -> str | None: ...
+
 
 VERDICTS = {"correct": "Correct", "partial": "Partly", "incorrect": "Not yet"}
 UNKNOWN = "You said: I don't know yet"
@@ -87,7 +102,7 @@ def answered(
     head = f'<h2 class="verdict is-{tone}" id="ask-{name}" tabindex="-1">{said_of_it}</h2>'
     said = "" if unknown else f'<div class="said-block"><h3>Your answer</h3><p>{esc(result.answer)}</p></div>'
     used = f'<p class="meta">With {count(result.hints, "hint")}.</p>' if result.hints else ""
-    points = join(_point(point, unknown=unknown) for point in result.points)
+    points = join(key_point(point, unknown=unknown, quote=_quote(point)) for point in result.points)
     body = (
         f'{f"<p class=note>{esc(note)}</p>" if note else ""}{head}<p class="feedback-line">{esc(result.feedback)}</p>'
         f'{_counted(result)}<p class="ask-again">{esc(result.question)}</p>{said}{used}'
@@ -134,7 +149,8 @@ def _tone(result: Result, verdict: str) -> str:
     return "unknown" if result.answer is None else esc(verdict)
 
 
-def _point(point: PointResult, *, unknown: bool) -> str:
+def key_point(point: KeyPoint, *, unknown: bool = False, quote: str = "") -> str:
+    """One key point: made, missed or turned around, the learner's words for it, and what else is to be shown."""
     if point.contradicted:
         kind, mark, label = "against", "✕", "Your answer says otherwise"
     elif point.hit:
@@ -146,17 +162,20 @@ def _point(point: PointResult, *, unknown: bool) -> str:
         if point.evidence and kind != "missed"
         else ""
     )
-    quote = ""
-    if point.quote:
-        link = reader_url(COURSE, point.quote.page, cite=(point.quote.start, point.quote.end))
-        text = plain(point.quote.text)
-        quote = (
-            f'<a class="page-says" href="{esc(link)}" data-quote="{esc(text)}">'
-            f"<span>The page says</span> <q>{esc(text)}</q></a>"
-        )
     return (
         f'<li class="point is-{kind}"><span class="point-mark" aria-hidden="true">{mark}</span><div>'
         f'<span class="point-label">{label}</span><p class="point-text">{esc(point.text)}</p>{words}{quote}</div></li>'
+    )
+
+
+def _quote(point: PointResult) -> str:
+    if not point.quote:
+        return ""
+    link = reader_url(COURSE, point.quote.page, cite=(point.quote.start, point.quote.end))
+    text = plain(point.quote.text)
+    return (
+        f'<a class="page-says" href="{esc(link)}" data-quote="{esc(text)}">'
+        f"<span>The page says</span> <q>{esc(text)}</q></a>"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from db import documents
 from db.study import SectionRead
 from retrieval.loaders import LoadError, load_document
+from tutor.progress import COURSE, GLANCE_S
 from tutor.ui.markdown import PageSection, page_sections
 from tutor.ui.markup import WORDS_PER_MINUTE
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from db.documents import StoredDocument
 
-COURSE = "course"
-GLANCE_S = 15.0  # a shorter visit, such as following a citation, is not where one stopped reading
 State = Literal["new", "started", "read"]
 
 
