@@ -7,7 +7,7 @@ sentence. Comparing vectors and fusing rankings is left to `retrieval`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -125,6 +125,36 @@ def put_document(session: Session, document: NewDocument) -> StoredDocument:
     return stored
 
 
+def copy_documents(source: Session, target: Session, embedder: str) -> int:
+    """Put every document that `embedder` made vectors for into another database too; how many there were."""
+    listed = source.execute(select(DocumentRow.__table__).where(DocumentRow.embedder == embedder)).all()
+    for row in listed:
+        chunks = source.execute(select(ChunkRow.__table__).where(ChunkRow.document_id == row.id))
+        document = NewDocument(
+            **{
+                field.name: getattr(row, field.name)
+                for field in fields(NewDocument)
+                if field.name != "chunks"
+            },
+            chunks=tuple(
+                NewChunk(
+                    ordinal=chunk.ordinal,
+                    heading_path=tuple(chunk.heading_path),
+                    start=chunk.start_at,
+                    end=chunk.end_at,
+                    text=chunk.text,
+                    search_text=chunk.search_text,
+                    sentences=tuple(tuple(sentence) for sentence in chunk.sentences),
+                    vector=chunk.vector,
+                    sentence_vectors=chunk.sentence_vectors,
+                )
+                for chunk in chunks
+            ),
+        )
+        put_document(target, document)
+    return len(listed)
+
+
 def delete_document(session: Session, document_id: int) -> bool:
     """Delete a document with its chunks; they can't be found any more. False if there was none."""
     found = session.scalar(delete(DocumentRow).where(DocumentRow.id == document_id).returning(DocumentRow.id))
@@ -168,6 +198,12 @@ def find_document(session: Session, source: str, path: str) -> StoredDocument | 
     return None if row is None else _document(row)
 
 
+def text_between(session: Session, document_id: int, start: int, end: int) -> str:
+    """The document's text from `start` to `end` (character offsets); "" where there is no such document."""
+    part = func.substr(DocumentRow.text, start + 1, end - start)
+    return session.scalar(select(part).where(DocumentRow.id == document_id)) or ""
+
+
 def document_hashes(session: Session, source: str) -> dict[str, tuple[str, str]]:
     """path -> (content hash, embedder) of every document of `source`: what ingest compares."""
     statement = select(DocumentRow.path, DocumentRow.content_hash, DocumentRow.embedder)
@@ -183,7 +219,7 @@ def index_version(session: Session) -> int:
 def all_vectors(session: Session, embedder: str) -> list[tuple[int, bytes]]:
     """(chunk id, vector) of every chunk that `embedder` made, by id."""
     statement = select(ChunkRow.id, ChunkRow.vector).join(DocumentRow).where(DocumentRow.embedder == embedder)
-    return [(row.id, row.vector) for row in session.execute(statement.order_by(ChunkRow.id))]
+    return [(row[0], row[1]) for row in session.execute(statement.order_by(ChunkRow.id)).all()]
 
 
 def get_chunks(session: Session, ids: Iterable[int]) -> list[StoredChunk]:
@@ -194,6 +230,13 @@ def get_chunks(session: Session, ids: Iterable[int]) -> list[StoredChunk]:
         for row in session.execute(_chunks().where(ChunkRow.id.in_(batch))):
             found[row.id] = _chunk(row)
     return [found[chunk_id] for chunk_id in wanted if chunk_id in found]
+
+
+def chunk_texts(session: Session, ids: Sequence[int]) -> list[str]:
+    """The texts alone of these chunks, in the order asked; ids that are gone are left out."""
+    rows = session.execute(select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids))).all()
+    found = {row.id: row.text for row in rows}
+    return [found[chunk_id] for chunk_id in ids if chunk_id in found]
 
 
 def get_chunk_by_ordinal(session: Session, document_id: int, ordinal: int) -> StoredChunk | None:
@@ -245,6 +288,15 @@ def _postgres_search(session: Session, terms: Sequence[str], limit: int) -> Iter
         "ORDER BY score DESC, id LIMIT :limit"
     )
     return session.execute(statement, dict(zip(names, terms, strict=True)) | {"limit": limit})
+
+
+def vocabulary(session: Session) -> dict[str, int]:
+    """Every stem of the full-text index with the number of chunks that hold it."""
+    if session.get_bind().dialect.name == "sqlite":
+        statement = text("SELECT term, doc FROM temp.chunks_vocab")
+    else:
+        statement = text("SELECT word, ndoc FROM ts_stat('SELECT search_vector FROM chunks')")
+    return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def _bump(session: Session) -> None:

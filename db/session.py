@@ -148,6 +148,8 @@ def sqlite_engine(path: Path, *, foreign_keys: bool = True, pooled: bool = True)
         connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA foreign_keys={int(foreign_keys)}")
+        # The words of the full-text index, for `documents.vocabulary`: a view of its own for each connection.
+        connection.execute("CREATE VIRTUAL TABLE temp.chunks_vocab USING fts5vocab(main, chunks_fts, row)")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

@@ -7,16 +7,15 @@ revision with HEAD. To write the next migration: add its id to REVISIONS and its
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, exc, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from db.errors import DatabaseError, DatabaseUnavailable, SchemaTooNew
-from db.failures import damaged, translate, unavailable
+from db.failures import damaged, unavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -25,6 +24,7 @@ REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "schema_revision"
 _HEADER = b"SQLite format 3\0"
+PATIENCE_SECONDS = 10
 _ADVISORY_LOCK = 7_305_411_201  # any number; the same one in every process that migrates
 
 
@@ -39,12 +39,17 @@ def prepare_path(path: Path) -> None:
                 str(path), "it may not be written", "choose another home or change its permissions"
             )
         if path.exists() and path.stat().st_size:
-            with path.open("rb") as file:
-                if file.read(len(_HEADER)) != _HEADER:
-                    raise damaged(str(path), "it is not a SQLite database")
+            require_sqlite(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise unavailable(str(path), f"{reason}: {path.parent}", "choose another home folder") from None
+
+
+def require_sqlite(path: Path) -> None:
+    """Raise DatabaseDamaged for a file that is no SQLite database, OSError for one that can't be read."""
+    with path.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            raise damaged(str(path), "it is not a SQLite database")
 
 
 def file_revision(path: Path) -> str | None:
@@ -54,7 +59,7 @@ def file_revision(path: Path) -> str | None:
     from pysqlite3 import dbapi2
 
     engine = create_engine(
-        "sqlite://", module=dbapi2, creator=lambda: _open_readonly(path), poolclass=NullPool
+        "sqlite://", module=dbapi2, creator=lambda: open_readonly(path), poolclass=NullPool
     )
     try:
         with engine.connect() as connection:
@@ -98,24 +103,11 @@ def pending(revision: str | None, where: str, migrate: bool) -> bool:
 
 def backup_before_upgrade(path: Path) -> Path:
     """Copy a live SQLite file, WAL included, beside itself. The copy appears whole or not at all."""
+    from db.backup import copy_file
+
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     target = path.with_name(f"{path.stem}.before-{HEAD}-{stamp}{path.suffix}")
-    partial = target.with_suffix(".partial")
-    from pysqlite3 import dbapi2
-
-    try:
-        with closing(_open_readonly(path)) as source, closing(dbapi2.connect(str(partial))) as copy:
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, no -wal beside it
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except (OSError, dbapi2.Error) as error:
-        partial.unlink(missing_ok=True)
-        wrapped = exc.DBAPIError("backup", None, error, hide_parameters=True)
-        raise translate(wrapped, str(path)) or unavailable(
-            str(path), f"no backup could be made ({error})", "free some space beside it"
-        ) from error
+    copy_file(path, target)
     return target
 
 
@@ -153,7 +145,8 @@ def alembic_config() -> Config:
     return config
 
 
-def _open_readonly(path: Path) -> Any:
+def open_readonly(path: Path) -> Any:
+    """A raw connection that can't change the file."""
     from pysqlite3 import dbapi2
 
-    return dbapi2.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)
+    return dbapi2.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)

@@ -90,12 +90,24 @@ class SentenceEmbedder:
 
         Raises EmbedderError when the weights can't be loaded or give no usable numbers.
         """
+        return self._encoded(texts, half=False)
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """The same for many texts that are going to be searched, computed in bfloat16 where the CPU has it: nearly
+        twice as fast, and a cosine differs in the third digit. Raises as `encode`."""
+        import torch
+
+        return self._encoded(texts, half=torch.cpu._is_avx512_bf16_supported())
+
+    def _encoded(self, texts: Sequence[str], *, half: bool) -> Vectors:
+        import torch
+
         result = np.empty((len(texts), self.dimension), dtype=np.float32)
         model = self._loaded()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
         for begin in range(0, len(order), _SLICE):
             part = order[begin : begin + _SLICE]
-            with self._lock:
+            with self._lock, torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
                 result[part] = model.encode(
                     [texts[i] for i in part],
                     batch_size=32,

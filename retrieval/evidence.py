@@ -28,8 +28,19 @@ MAX_LIST_ITEMS = 6
 SAME_QUESTION = 0.8  # overlap of content words from which a heading asks the same
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
 
-SENTENCE_FEATURES = ("cosine", "window_cosine", "passage_cosine", "heading_terms", "defines", "brevity")
-COVERAGE_FEATURES = ("best_cosine", "best_passage", "terms_in_passages", "terms_missing")
+SENTENCE_FEATURES = (
+    "cosine",
+    "window_cosine",
+    "passage_cosine",
+    "heading_terms",
+    "defines",
+    "brevity",
+    "reading",
+)
+COVERAGE_FEATURES = (
+    "best_cosine", "best_passage", "terms_in_passages", "terms_missing", "best_reading", "best_sentence", "agreement"
+)  # fmt: skip
+SURE = 8.0  # log-odds beyond which the reader is taken to be no surer
 
 _LEANS_BACK = re.compile(
     r"^(?:it|its|this|that|these|those|they|their|he|she|both|such|the same|then|instead|however|therefore"
@@ -134,10 +145,11 @@ class Calibration:
         )
 
 
-@lru_cache(maxsize=1)
-def shipped_calibration() -> Calibration:
-    """The calibration that ships with the package."""
-    return Calibration.from_json(json.loads(Path(__file__).with_name("calibration.json").read_text("utf-8")))
+@lru_cache(maxsize=2)
+def shipped_calibration(*, read: bool = False) -> Calibration:
+    """The calibration that ships with the package, for passages that a reader has read or for others."""
+    stored = json.loads(Path(__file__).with_name("calibration.json").read_text("utf-8"))
+    return Calibration.from_json(stored["read" if read else "unread"])
 
 
 def select_evidence(
@@ -153,7 +165,8 @@ def select_evidence(
     `query_vector` has shape (d,) and length 1, from the embedder that made the passages' sentence vectors. `sides` are
     the questions hidden in a comparison ("What is training?") with their vectors: each gets its best sentence.
     """
-    calibration = calibration or shipped_calibration()
+    read = all(passage.reading is not None for passage in passages)
+    calibration = calibration or shipped_calibration(read=read)
     found = candidates(question, query_vector, passages)
     if not found:
         return Evidence(question, (), 0.0, calibration.threshold)
@@ -163,8 +176,9 @@ def select_evidence(
     for side, side_vector in sides:
         scored = _scored(candidates(side, side_vector, passages), calibration)
         _choose(scored, 1.0, into=chosen)
-    _choose(_scored(found, calibration), calibration.keep_ratio, into=chosen)
-    features = coverage_features(question, found, passages)
+    best = _scored(found, calibration)
+    _choose(best, calibration.keep_ratio, into=chosen)
+    features = coverage_features(question, best, passages)
     lacking = lacks_the_fact(question, chosen, passages)
     return Evidence(
         question=question,
@@ -239,15 +253,16 @@ def candidates(question: str, query_vector: Vectors, passages: Sequence[Passage]
                 "heading_terms": _share((terms & heading) - stems, weights),
                 "defines": _defines(sentence.text, topic),
                 "brevity": min(1.0, 8 / len(words(sentence.text))),
+                "reading": _clipped(passage.reading[index]) if passage.reading is not None else 0.0,
             }
             rows.append(Candidate(passage, index, features))
     return rows
 
 
 def coverage_features(
-    question: str, found: Sequence[Candidate], passages: Sequence[Passage]
+    question: str, scored: Sequence[tuple[float, Candidate]], passages: Sequence[Passage]
 ) -> dict[str, float]:
-    """What tells a covered question from a near miss; `found` is not empty.
+    """What tells a covered question from a near miss; `scored` is not empty, best first.
 
     A question's terms count by their rarity: a near miss ("who invented byte-pair encoding?") shares the common
     ones with the material and lacks the one that it is about.
@@ -255,11 +270,17 @@ def coverage_features(
     terms = set(content_stems(question))
     weights = _rarity(terms, passages)
     anywhere = _stems_of(passages)
+    found = [candidate for _, candidate in scored]
+    first = found[0].features
     return {
         "best_cosine": max(c.features["cosine"] for c in found),
         "best_passage": max(p.dense for p in passages),
         "terms_in_passages": _share(terms & anywhere, weights),
         "terms_missing": len(terms - anywhere) / max(1, len(terms)),
+        "best_reading": max(c.features["reading"] for c in found),
+        "best_sentence": _log_odds(scored[0][0]),
+        "agreement": first["cosine"]
+        * max(0.0, first["reading"]),  # the sentence that is read as the answer is near
     }
 
 
@@ -301,6 +322,15 @@ def _in_reading_order(chosen: Sequence[EvidenceSentence]) -> tuple[EvidenceSente
     return tuple(
         sorted(chosen, key=lambda e: (-best[e.passage.chunk_id], e.passage.chunk_id, e.sentence.start))
     )
+
+
+def _clipped(log_odds: float) -> float:
+    return max(-SURE, min(SURE, float(log_odds)))
+
+
+def _log_odds(probability: float) -> float:
+    sure = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(sure / (1 - sure))
 
 
 def _could_answer(sentence: Sentence) -> bool:

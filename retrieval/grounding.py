@@ -1,9 +1,10 @@
 """Which sentences of a draft does this evidence support?
 
 A sentence the model wrote is shown as fact only if the selected evidence carries it: near in meaning to it, its content
-words and numbers found there, nothing negated, widened, turned around or left unfinished. The rules are conservative on
-purpose: refusing a faithful paraphrase costs a little fluency (the material's own words are shown instead), while
-letting a wrong sentence through costs trust. Pure; vectors come in.
+words and numbers found there, nothing negated, widened, turned around or left unfinished. Where a judge of entailment
+has read the sentence, it may refuse what these rules let through (two things exchanged, a number moved), never the
+other way round. Conservative on purpose: refusing a faithful paraphrase costs a little fluency (the material's own
+words are shown instead), while letting a wrong sentence through costs trust. Pure; vectors and judgements come in.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrieval.entailment import CONTRADICTED
 from retrieval.evidence import EvidenceSentence
 from retrieval.records import Vectors
 from retrieval.words import OPPOSITES, content_stems, negations, numbers, quantifiers, words
 
 MIN_COSINE = 0.60  # draft sentence to its nearest evidence sentence
 MIN_ORDER = 0.70  # longest common run of shared content words, in order, over all shared ones
+TURNED = 0.5  # the judge's probability of contradiction from which a sentence is refused
 HOPELESS_WORDS = 2
 SAID_COSINE = 0.80  # from here, with SAID_WORDS, an evidence sentence counts as already said
 SAID_WORDS = 0.70
@@ -48,10 +51,22 @@ class Check:
     reasons: tuple[str, ...]
 
 
+def pairs_to_judge(sentence: str, evidence: Sequence[EvidenceSentence]) -> list[tuple[str, str]]:
+    """What `retrieval.entailment` is asked about a sentence: (it, the evidence as a whole)."""
+    return [(sentence, " ".join(item.sentence.text for item in evidence))]
+
+
 def check_sentence(
-    sentence: str, vector: Vectors, evidence: Sequence[EvidenceSentence], question: str
+    sentence: str,
+    vector: Vectors,
+    evidence: Sequence[EvidenceSentence],
+    question: str,
+    judged: Vectors | None = None,
 ) -> Check:
-    """Hold one draft sentence against the evidence. `vector` has shape (d,) and length 1."""
+    """Hold one draft sentence against the evidence. `vector` has shape (d,) and length 1.
+
+    `judged` holds the judge's probabilities [1, 3] for `pairs_to_judge`; without it the rules alone decide.
+    """
     stems = content_stems(sentence)
     if not _FINISHED.search(sentence):
         strange = _strange(sentence, " ".join(e.sentence.text for e in evidence))
@@ -76,6 +91,8 @@ def check_sentence(
         reasons.append(f"far from the evidence (cosine {cosine:.2f})")
     for part, bearer in zip(parts, bearers, strict=True):
         reasons += _against(part, evidence[bearer].sentence.text)
+    if judged is not None and judged[0, CONTRADICTED] >= TURNED:
+        reasons.append("the evidence says otherwise")
     if _order(stems, content_stems(cited)) < MIN_ORDER:
         reasons.append("the words stand in another order than in the evidence")
     return Check(not reasons, cites if not reasons else (), tuple(dict.fromkeys(reasons)))

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from db import documents
 from db.session import Database
 from retrieval.records import Embedder, Vectors
-from retrieval.words import STOPWORDS
+from retrieval.words import STOPWORDS, stem
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Hit = tuple[int, float]
 
+LARGE = 5000  # chunks; in a smaller index every term is looked up
+COMMON_SHARE = 0.1  # of the chunks
 MAX_TERMS = 64  # of one full-text query; questions are shorter
 
 # Words with the signs that identifiers and numbers hold inside: 3.14, snake_case, v1.2, it's.
@@ -54,6 +56,7 @@ class Index:
         self._database = database
         self._embedder = embedder
         self._snapshot: Snapshot | None = None
+        self._vocabulary: tuple[int, dict[str, int]] | None = None
         self._loading = threading.Lock()
 
     def snapshot(self, session: Session) -> Snapshot:
@@ -85,8 +88,23 @@ class Index:
         if session is None:
             with self._database.session(readonly=True) as own:
                 return self.lexical(query, limit, session=own)
-        terms = query_terms(query)
+        terms = self._telling(session, query_terms(query))
         return list(documents.search_text(session, terms, limit)) if terms else []
+
+    def _telling(self, session: Session, terms: list[str]) -> list[str]:
+        """The terms without those that stand in a large share of a large index, unless all do: they hardly change an
+        order, and full text would score half of the index for them."""
+        if self._snapshot is None or len(self._snapshot.ids) < LARGE:
+            return terms
+        known, most = self.vocabulary(session), COMMON_SHARE * len(self._snapshot.ids)
+        return [term for term in terms if known.get(stem(term), 0) <= most] or terms
+
+    def vocabulary(self, session: Session) -> dict[str, int]:
+        """The stems of the full-text index, and in how many chunks each stands; read once an index version."""
+        version = documents.index_version(session)
+        if self._vocabulary is None or self._vocabulary[0] != version:
+            self._vocabulary = (version, documents.vocabulary(session))
+        return self._vocabulary[1]
 
     def _read(self, session: Session, version: int) -> Snapshot:
         dimension = self._embedder.dimension
@@ -97,14 +115,11 @@ class Index:
                 ids.append(chunk_id)
                 blobs.append(bytes(blob))
         vectors = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(ids), dimension)
+        numbers = np.asarray(ids, dtype=np.int64)  # in ascending order, as `all_vectors` gives them
         sound = np.isfinite(vectors).all(axis=1)
-        order = np.argsort(np.asarray(ids, dtype=np.int64), kind="stable")
-        order = order[sound[order]]
-        return Snapshot(
-            version,
-            np.asarray(ids, dtype=np.int64)[order],
-            np.ascontiguousarray(vectors[order], dtype=np.float32),
-        )
+        if not sound.all():
+            numbers, vectors = numbers[sound], vectors[sound]
+        return Snapshot(version, numbers, np.ascontiguousarray(vectors, dtype=np.float32))
 
 
 def nearest(snapshot: Snapshot, query_vector: Vectors, limit: int) -> list[Hit]:

@@ -70,7 +70,9 @@ class Passage:
 
     `score` orders the passages (see `retriever.py`); `dense` is the cosine of query and chunk, `lexical`
     the full-text score (higher is better, 0.0 when the chunk did not match). `sentence_vectors` has one
-    L2-normalised row per sentence.
+    L2-normalised row per sentence. `reading` has one number per sentence, the reader's log-odds that it answers;
+    None where nothing read the passage. Neighbouring chunks that were found together are one passage, under the
+    first one's id. `ordinal` is the (first) chunk's place in its document.
     """
 
     chunk_id: int
@@ -88,6 +90,8 @@ class Passage:
     dense: float
     lexical: float
     sentence_vectors: Vectors = field(repr=False, compare=False)
+    reading: Vectors | None = field(default=None, repr=False, compare=False)
+    ordinal: int = 0
 
     @property
     def heading(self) -> str:
@@ -106,6 +110,10 @@ class Embedder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return float32 rows of shape (len(texts), dimension), each of length 1."""
+        ...
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """The same for texts that are going to be searched: many at once, and the last digits may differ."""
         ...
 
     def count_tokens(self, text: str) -> int:

@@ -56,6 +56,9 @@ class FakeEmbedder:
                 row[0] = 1.0
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        return self.encode(texts)
+
     def count_tokens(self, text: str) -> int:
         return len(words(text))
 

@@ -1,4 +1,4 @@
-"""The web app: the three pages and the named endpoints, mounted with /healthz, /readyz and /metrics on one FastAPI.
+"""The web app: the pages and the named endpoints, mounted with /healthz, /readyz and /metrics on one FastAPI.
 
 Everything is built once, from `Services`. What keeps strangers out of a local app stands in `guard.py`.
 """
@@ -33,8 +33,10 @@ from tutor.ui.history import HistoryPage
 from tutor.ui.learn import LearnPage
 from tutor.ui.library import Library
 from tutor.ui.live import LiveTurns
+from tutor.ui.material import MaterialPage
 from tutor.ui.metrics import Metrics
 from tutor.ui.review import ReviewPage
+from tutor.watching import Watching
 
 if TYPE_CHECKING:
     from tutor.services import Services
@@ -67,7 +69,9 @@ class Readiness:
 
     def _load(self) -> None:
         try:
-            self._services.retriever.embedder.encode(["warm"])
+            self._services.retriever.retrieve(
+                "warm"
+            )  # the embedder, the index, and the reader if anything is indexed
             self.embedder = True
             self._services.tutor.generator_for(None)
             self.generator = True
@@ -82,12 +86,19 @@ def create_app(services: Services) -> FastAPI:
     library = Library()
     readiness = Readiness(services)
     learn = LearnPage(services, library)
+    material = MaterialPage.of(services)
+    watch = services.settings.watch
+    watching = Watching(services.database, services.retriever.embedder, watch) if watch else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         readiness.start()
+        material.start()
+        if watching:
+            watching.start()
         yield
         live.stop_all()
+        material.stop()
 
     app = FastAPI(title=layout.TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.mount(layout.STATIC_ROUTE, _Static(directory=layout.STATIC), name="ui")
@@ -112,7 +123,8 @@ def create_app(services: Services) -> FastAPI:
         return await _progress(request, learn)
 
     my_data.add_routes(app, services)
-    blocks = _pages(services, library, live, learn)
+    material.add_routes(app)
+    blocks = _pages(services, library, live, learn, material)
     blocks.queue(default_concurrency_limit=HANDLERS, max_size=QUEUE_SIZE)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -134,6 +146,8 @@ def create_app(services: Services) -> FastAPI:
 
     def let_go() -> None:
         live.stop_all(wait=0)
+        if watching:
+            watching.stop()
         for route in app.routes:
             if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
                 route.app.stop_event.set()
@@ -186,7 +200,9 @@ class _Static(StaticFiles):
         return response
 
 
-def _pages(services: Services, library: Library, live: LiveTurns, learn: LearnPage) -> gr.Blocks:
+def _pages(
+    services: Services, library: Library, live: LiveTurns, learn: LearnPage, material: MaterialPage
+) -> gr.Blocks:
     with gr.Blocks(title=layout.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         learn.build(blocks)
         Api(services, live).build()
@@ -194,6 +210,8 @@ def _pages(services: Services, library: Library, live: LiveTurns, learn: LearnPa
         ChatPage(services, library, live).build(blocks)
     with blocks.route("Review", "/review"):
         ReviewPage(services, library).build(blocks)
+    with blocks.route("Material", "/material"):
+        material.build(blocks)
     with blocks.route("History", "/history"):
         HistoryPage(services, library).build(blocks)
     return blocks

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from retrieval.embedder import load_embedder
-from retrieval.entailment import BACKBONE, CONTRADICTED, NEUTRAL, STATED, Entailment
+from retrieval.entailment import CONTRADICTED, NEUTRAL, STATED, Entailment, Judge
+from retrieval.fitted import BACKBONE
 from retrieval.records import Vectors
 from retrieval.sentences import split_sentences
 from retrieval.words import NEGATIONS, content_stems, negations, words
@@ -31,6 +32,7 @@ FITTED = Path(__file__).with_name("grading.json")  # by `python -m tests.bench g
 _ARTICLES = frozenset(("a", "an", "the"))
 _DENIALS = frozenset("false wrong untrue incorrect myth mistaken opposite".split())
 MAX_PARTS = 8  # of one answer; more would cost time and say little
+NEAREST = 2  # parts that each key point is held against, beside the whole answer
 
 SAME_WORD = 0.84  # share of matching letters from which a misspelt term counts
 
@@ -65,14 +67,6 @@ class Judged(Protocol):
     def contradicted(self) -> bool: ...
 
 
-class Judge(Protocol):
-    """Says of (hypothesis, premise) pairs how likely the premise leaves open, states or contradicts it: [n, 3]."""
-
-    @property
-    def name(self) -> str: ...
-    def judge(self, pairs: Sequence[tuple[str, str]]) -> Vectors: ...
-
-
 class Grader:
     """Grades answers. Safe to share between threads."""
 
@@ -99,6 +93,10 @@ class Grader:
             return grade_unknown(key_points)
         judged, alike = self.compare(key_points, parts)
         kinds = weights().decide(features(judged, alike)).argmax(axis=1)
+        if _same_words(
+            parts[0], reference
+        ):  # the reference makes every point, whatever the judge makes of it
+            kinds[:] = STATED
         points = []
         inner = slice(1, None) if len(parts) > 1 else slice(0, None)
         for text, of_parts, likeness, kind in zip(key_points, judged, alike, kinds.tolist(), strict=True):
@@ -114,13 +112,23 @@ class Grader:
         return graded(tuple(points), self.name)
 
     def compare(self, key_points: Sequence[str], parts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """The judgements [points, parts, 3] and the cosines [points, parts]."""
+        """The judgements [points, parts, 3] and the cosines [points, parts].
+
+        Each point is judged against the whole answer (the first part) and the NEAREST others; the rest are taken to
+        leave it open. Judging all of them costs more time and agreed no better with the labels.
+        """
         if self._similar is None:
             self._similar = load_embedder(BACKBONE)
-        judged = self._judge.judge([(point, part) for point in key_points for part in parts])
         vectors = self._similar.encode([*key_points, *parts])
         alike = vectors[: len(key_points)] @ vectors[len(key_points) :].T
-        return judged.reshape(len(key_points), len(parts), 3), alike
+        nearest = [(-row[1:]).argsort(kind="stable")[:NEAREST] + 1 for row in alike]
+        asked = [(point, part) for point, near in enumerate(nearest) for part in (0, *near.tolist())]
+        judged = np.zeros((len(key_points), len(parts), 3), dtype=np.float32)
+        judged[:, :, NEUTRAL] = 1.0
+        said = self._judge.judge([(key_points[point], parts[part]) for point, part in asked])
+        for (point, part), probabilities in zip(asked, said, strict=True):
+            judged[point, part] = probabilities
+        return judged, alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +277,8 @@ def parts_of(answer: str, question: str = "") -> list[str]:
     """
     whole = " ".join(answer.split())
     sentences = [whole[start:end] for start, end in split_sentences(whole)] if words(whole) else []
-    kept = [sentence for sentence in sentences if words(sentence) and not _same_words(sentence, question)]
+    asked = [question, *(question[start:end] for start, end in split_sentences(question))] if question else []
+    kept = [s for s in sentences if words(s) and not any(_same_words(s, repeated) for repeated in asked)]
     if not kept:
         return []
     found = [" ".join(kept)]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from db.registry import ServedAdapter
     from retrieval.records import Embedder
-    from retrieval.retriever import Retriever
+    from retrieval.retriever import PassageReading, Retriever
     from tutor.cards import Cards
     from tutor.generators.protocol import Generator
     from tutor.lessons import Lessons
@@ -79,14 +79,19 @@ def build_services(
     index_course: bool = True,
     on_progress: Callable[[str, int, int], None] | None = None,
     embedder: Embedder | None = None,
+    reader: PassageReading | None = None,
     generator_for: Callable[[str | None], Generator] | None = None,
 ) -> Services:
     """Open the database, find the embedder, index the course if it changed, and put the tutor together.
 
-    `on_progress(path, done, total)` is told about the course. `embedder` and `generator_for` replace what the
-    settings name (tests, evaluation). Raises HomeError, SettingsError, EmbedderError, GeneratorError or a
-    DatabaseError, each one line; a model that is there but damaged shows with the first answer.
+    `on_progress(path, done, total)` is told about the course. `embedder`, `reader` and `generator_for` replace what
+    the settings name (tests, evaluation); with an `embedder` of the caller's, only the caller's reader reads.
+    Raises HomeError, SettingsError, EmbedderError, GeneratorError or a DatabaseError, each one line; a model that is
+    there but damaged shows with the first answer.
     """
+    from retrieval.entailment import Entailment
+    from retrieval.reader import Reader
+    from retrieval.reranker import Reranker
     from retrieval.retriever import Retriever
     from tutor.cards import Cards
     from tutor.lessons import Lessons
@@ -95,24 +100,28 @@ def build_services(
     from tutor.turn import Tutor
 
     database = _open(settings)
+    judge: Entailment | None = None
     try:
         if embedder is None:
             from retrieval.embedder import load_embedder
 
             embedder = load_embedder(settings.embedder, threads=settings.threads)
+            reader = reader or Reader(threads=settings.threads)
+            judge = Entailment(threads=settings.threads)
         if generator_for is None:
             generator_for = _generators(settings, database) if with_generator else _no_generator
         if index_course:
             update_course(settings, database, embedder, on_progress)
-        retriever = Retriever(database, embedder)
+        reranker = Reranker(settings.reranker) if settings.reranker else None
+        retriever = Retriever(database, embedder, reader=reader, reranker=reranker)
         with database.session() as session:
             learner_id = _learner_id(session, settings)
-        lessons = Lessons(database, learner_id, Grader(embedder))
+        lessons = Lessons(database, learner_id, Grader(embedder, judge))
         return Services(
             settings,
             database,
             retriever,
-            Tutor(database, retriever, generator_for, settings),
+            Tutor(database, retriever, generator_for, settings, judge),
             learner_id,
             lessons,
             Cards(database, learner_id),

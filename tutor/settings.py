@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL URL; SQLite under home when unset")
     course: Path | None = Field(None, description="folder of a course to serve instead of the built-in one")
     builtin_course: bool = Field(True, description="index the built-in course at start")
+    watch: Path | None = Field(None, description="folder that `serve` keeps in the index as its files are")
     learner: str = Field("me", min_length=1, max_length=80)
 
     generator: str = Field(SHIPPED_GENERATOR, description="shipped name, a folder, or a hub id")
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     server_api_key: SecretStr | None = None
     server_timeout_s: float = Field(60.0, gt=0)
     embedder: str = Field(SHIPPED_EMBEDDER, description="shipped name, a folder, or a hub id")
+    reranker: str | None = Field(
+        None, description="a cross-encoder that orders passages: a folder or a hub id"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads for the models; all cores when unset")
 
     passages: int = Field(8, ge=1, le=50, description="passages retrieved for a question")
@@ -78,7 +82,7 @@ class Settings(BaseSettings):
         """Only arguments and environment; never a `.env` from whatever folder one happens to be in."""
         return init_settings, env_settings
 
-    @field_validator("home", "course")
+    @field_validator("home", "course", "watch")
     @classmethod
     def _full_path(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -95,6 +99,7 @@ class Settings(BaseSettings):
     def uses_hub(self) -> bool:
         """Whether a setting names a model of the hub (owner/name): only then may anything be downloaded."""
         local_models = [self.embedder] if self.server_url else [self.embedder, self.generator]
+        local_models += [self.reranker] if self.reranker else []
         return any(_HUB_ID.fullmatch(name) and not Path(name).exists() for name in local_models)
 
 
@@ -107,9 +112,10 @@ def load_settings(**overrides: Any) -> Settings:
     in_environment = _environment()
     home = _home(given, in_environment)
     from_file = _read_file(home / SETTINGS_FILE)
-    if "course" in from_file and isinstance(from_file["course"], str):
-        # In the file, a relative path means "beside this file", whatever folder the program is started in.
-        from_file["course"] = home / Path(from_file["course"]).expanduser()
+    for name in ("course", "watch"):
+        if isinstance(from_file.get(name), str):
+            # In the file, a relative path means "beside this file", whatever folder the program is started in.
+            from_file[name] = home / Path(from_file[name]).expanduser()
     lowest = {field: os.environ[name] for field, name in _GRADIO_VARIABLES.items() if os.environ.get(name)}
     below = {name: value for name, value in {**lowest, **from_file}.items() if name not in in_environment}
     try:

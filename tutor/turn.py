@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from db import conversations
 from db.errors import NotFound
 from retrieval.evidence import Evidence, select_evidence
-from retrieval.grounding import already_said, check_sentence, hopeless
+from retrieval.grounding import already_said, check_sentence, hopeless, pairs_to_judge
 from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
 from tutor.clock import StageClock
 from tutor.events import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db.session import Database
+    from retrieval.entailment import Judge
     from retrieval.records import Passage, Vectors
     from retrieval.retriever import Retriever
     from tutor.settings import Settings
@@ -64,12 +65,17 @@ class Tutor:
         retriever: Retriever,
         generator_for: Callable[[str | None], Generator],
         settings: Settings,
+        judge: Judge | None = None,
     ) -> None:
-        """`generator_for(name)` gives the generator with that adapter: None for what is served now, "base" for none."""
+        """`generator_for(name)` gives the generator with that adapter: None for what is served now, "base" for none.
+
+        Without a `judge` of entailment the strict word rules alone decide which draft sentences are shown.
+        """
         self.database = database
         self.retriever = retriever
         self.generator_for = generator_for
         self.settings = settings
+        self.judge = judge
 
     def answer(
         self,
@@ -121,17 +127,19 @@ class Tutor:
 
     def search(self, query: str, k: int | None = None) -> tuple[tuple[Passage, ...], Evidence]:
         """The passages for a query, at least `k`, and the evidence in them; comparisons side by side."""
+        query = self.retriever.rewrite(query)
         sides = [f"What is {thing}?" for thing in compared_things(query)]
         vector, *side_vectors = self.retriever.embedder.encode([query, *sides])
         pairs = list(zip(sides, side_vectors, strict=True))
         found = [*self.retriever.retrieve(query, max(k or 0, self.settings.passages), vector=vector)]
         for side, side_vector in pairs:
-            found += self.retriever.retrieve(side, PASSAGES_PER_SIDE, vector=side_vector)
+            found += self.retriever.retrieve(side, PASSAGES_PER_SIDE, vector=side_vector, read=False)
         distinct: dict[int, Passage] = {}
         for passage in found:
             distinct.setdefault(passage.chunk_id, passage)
         passages = tuple(
-            replace(passage, rank=rank) for rank, passage in enumerate(distinct.values(), start=1)
+            replace(passage, rank=rank)
+            for rank, passage in enumerate(self.retriever.read(query, [*distinct.values()]), start=1)
         )
         return passages, select_evidence(query, vector, passages, sides=pairs)
 
@@ -235,7 +243,9 @@ class _Run:
     ) -> tuple[SentenceChecked, Vectors]:
         with self.clock.stage("verify"):
             vector = self.tutor.retriever.embedder.encode([sentence])[0]
-            check = check_sentence(sentence, vector, evidence.sentences, self.query)
+            judge = self.tutor.judge
+            judged = judge.judge(pairs_to_judge(sentence, evidence.sentences)) if judge else None
+            check = check_sentence(sentence, vector, evidence.sentences, self.query, judged)
         if any(float(vector @ v) >= SAME_SENTENCE for _, v in said):
             return self.builder.add_refused(sentence, ("repeats itself",)), vector
         if not check.supported:

@@ -6,16 +6,19 @@ Every offset points into the file as it is written. What the words inside a line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from markdown_it.token import Token
 
-from retrieval.loaders import decode, front_matter
+from retrieval.loaders import front_matter
+from retrieval.loaders.encodings import decode_text
 from retrieval.loaders.inline import inline_text, parser
 from retrieval.records import BlockKind, Document, Section, Sentence
 from retrieval.sentences import MAX_SENTENCE_CHARS, one_line, split_markdown
+
+MEDIA_TYPE = "text/markdown"
 
 _CONTAINERS: dict[str, BlockKind] = {"list_item": "list_item", "blockquote": "quote"}
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")
@@ -27,14 +30,24 @@ def load(path_label: str, data: bytes) -> Document:
     The title is the front matter's `title`, else the first level-1 heading, else the file's name.
     Raises LoadError: not text, broken front matter.
     """
-    text = decode(data)
-    meta, body = front_matter.read(text)
+    decoded = decode_text(data)
+    meta, body = front_matter.read(decoded.text)
+    title = meta.get("title")
+    named = str(title) if isinstance(title, str | int | float) else ""
+    return build(path_label, decoded.text, MEDIA_TYPE, named, decoded.meta() | meta, body)
+
+
+def build(
+    path_label: str, text: str, media_type: str, title: str, meta: Mapping[str, Any], body: int = 0
+) -> Document:
+    """The document of a Markdown text, however it came about; without a `title` as in `load`.
+
+    `body` is where the page begins behind its front matter. Text without one must not look as if it had one.
+    """
     walker = _Walker(text, body)
     sections = tuple(walker.sections())
-    title = meta.get("title")
-    if not isinstance(title, str | int | float) or not str(title).strip():
-        title = walker.first_h1 or PurePosixPath(path_label).stem
-    return Document(path_label, one_line(str(title)), text, "text/markdown", sections, meta)
+    title = one_line(title) or walker.first_h1 or PurePosixPath(path_label).stem
+    return Document(path_label, title, text, media_type, sections, meta)
 
 
 def slugify(heading: str) -> str:

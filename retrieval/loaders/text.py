@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from retrieval.loaders import decode
+from retrieval.loaders.encodings import decode_text
 from retrieval.records import Document, Section, Sentence
 from retrieval.sentences import one_line, split_sentences, trim
+
+MEDIA_TYPE = "text/plain"
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 
@@ -15,9 +17,10 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 def load(path_label: str, data: bytes) -> Document:
     """Read a plain text file as one section. The title is the file's name without its ending.
 
-    Raises LoadError as `decode` does.
+    Raises LoadError as `decode_text` does.
     """
-    text = decode(data)
+    decoded = decode_text(data)
+    text = decoded.text
     sentences: list[Sentence] = []
     begin = 0
     for end, after in [*(m.span() for m in _BLANK_LINES.finditer(text)), (len(text), len(text))]:
@@ -28,4 +31,4 @@ def load(path_label: str, data: bytes) -> Document:
                 sentences.append(Sentence(start + a, start + b, words))
         begin = after
     section = Section((), "", 0, len(text), tuple(sentences))
-    return Document(path_label, PurePosixPath(path_label).stem, text, "text/plain", (section,))
+    return Document(path_label, PurePosixPath(path_label).stem, text, MEDIA_TYPE, (section,), decoded.meta())

@@ -1,9 +1,12 @@
-"""How fast the tutor is here. Run from the repository's root:
+"""How fast the tutor is here, and how its small networks are fitted. Run from the repository's root:
 
     python -m tests.bench turn       whole turns: search, evidence, draft, check, database
     python -m tests.bench generator  the model alone, on prompts as the tutor writes them
-    python -m tests.bench evidence   how often the right sentences are selected, and silence is noticed
-                                     (--fit: calibrate anew on the "dev" questions first)
+    python -m tests.bench retrieval  search and ingest at 1,000, 10,000 and 100,000 chunks
+    python -m tests.bench grading --fit | reading --fit | evidence --fit
+                                     train the judge, train the reader, fit evidence and coverage; how good they
+                                     are is what `study-tutor eval` says
+    python -m tests.bench grounding  the sentence check on labelled pairs
 
 With `--llama-cpp PYTHON`, the interpreter of an environment that has llama-cpp-python, the same model file answers the
 same messages with the same number of tokens and threads in turn, one question by us, one by it, and the ratio of each
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,14 +31,15 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["grading"]:
-        from tests.bench import grading
-
-        return grading.main(sys.argv[2:])
-    if sys.argv[1:2] == ["evidence"]:
-        from tests.bench import evidence
-
-        return evidence.main(sys.argv[2:])
+    apart = {
+        "grading": "grading",
+        "reading": "reading",
+        "evidence": "evidence",
+        "retrieval": "at_size",
+        "grounding": "grounding",
+    }
+    if sys.argv[1:2] and sys.argv[1] in apart:
+        return import_module(f"tests.bench.{apart[sys.argv[1]]}").main(sys.argv[2:])
     options = _options()
     with tempfile.TemporaryDirectory() as temporary:
         home = options.home or Path(temporary)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.bench.fitting import ALPHA, RANK, fit, read, save
 
 DATA = Path(__file__).parents[1] / "data"
 ANSWERS = DATA / "graded_answers.jsonl"
 STATEMENTS = DATA / "grading_statements.jsonl"
 RESTATEMENTS = DATA / "grading_restatements.jsonl"
+FILES = (ANSWERS, STATEMENTS, RESTATEMENTS)
 LABELS = ("miss", "hit", "contradicted")  # in the order of retrieval.entailment's classes
-RANK, ALPHA = 16, 32.0
-BATCH, SMOOTHING, DECAY = 32, 0.05, 0.01
+SMOOTHING = 0.05
 SIBLINGS, NEAR = 2, 3
 
 _SMALL = frozenset("a an the of is are that its their in to by".split())
@@ -52,15 +52,18 @@ def train(epochs: int, seed: int) -> None:
     """The first stage: adapter and head from nothing, on free wordings. A quarter of an hour on two cores."""
     import torch
 
-    from retrieval import entailment
     from retrieval.cross_encoder import CrossEncoder
     from retrieval.embedder import shipped_folder
+    from retrieval.entailment import WEIGHTS
+    from retrieval.fitted import BACKBONE
 
     torch.manual_seed(seed)
-    model = CrossEncoder(shipped_folder(entailment.BACKBONE), rank=RANK, alpha=ALPHA)
+    model = CrossEncoder(shipped_folder(BACKBONE), rank=RANK, alpha=ALPHA)
     data = training_pairs(seed)
-    losses = _fit(model, data, epochs, random.Random(seed), rate=1e-3)
-    _save(model, {"seed": seed, "stages": [{"pairs": len(data), "loss_by_epoch": losses}]})
+    chance = random.Random(seed)
+    losses = fit(model, data, _loss, epochs=epochs, rate=1e-3, chance=chance, length=_length)
+    stage = {"pairs": len(data), "loss_by_epoch": losses}
+    save(model, WEIGHTS, FILES, {"seed": seed, "stages": [stage]})
 
 
 def refine(seed: int) -> None:
@@ -69,13 +72,14 @@ def refine(seed: int) -> None:
     which keeps more of both (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Minutes."""
     import torch
 
-    from retrieval import entailment
     from retrieval.cross_encoder import CrossEncoder
     from retrieval.embedder import shipped_folder
+    from retrieval.entailment import WEIGHTS
+    from retrieval.fitted import BACKBONE, card
 
     torch.manual_seed(seed + 1)
     chance = random.Random(seed + 1)
-    model = CrossEncoder.open(shipped_folder(entailment.BACKBONE), entailment.WEIGHTS, rank=RANK, alpha=ALPHA)
+    model = CrossEncoder.open(shipped_folder(BACKBONE), WEIGHTS, rank=RANK, alpha=ALPHA)
     plain = [
         (line["key_point"], statement, number)
         for line in read(RESTATEMENTS)
@@ -85,70 +89,24 @@ def refine(seed: int) -> None:
     first = training_pairs(seed + 1)
     data = plain + chance.sample(first, min(len(plain), len(first)))
     start = {name: value.clone() for name, value in model.trained().items()}
-    losses = _fit(model, data, 2, chance, rate=4e-4)
+    losses = fit(model, data, _loss, epochs=2, rate=4e-4, chance=chance, length=_length)
     for name, value in model.trained().items():  # detached views: this changes the model
         value.copy_((start[name] + value) / 2)
-    before = {name: entailment.card()[name] for name in ("seed", "stages")}
+    before = card(WEIGHTS)
     stage = {"pairs": len(data), "loss_by_epoch": losses}
-    _save(model, before | {"stages": [*before["stages"], stage]})
+    save(model, WEIGHTS, FILES, {"seed": before["seed"], "stages": [*before["stages"], stage]})
 
 
-def _fit(model: Any, data: list[Pair], epochs: int, chance: random.Random, *, rate: float) -> list[float]:
-    """Cross-entropy with AdamW, a short warm-up, then linear decay; the mean loss of each epoch."""
+def _loss(model: Any, pairs: list[Pair]) -> Any:
     import torch
-    from torch import nn
 
-    changed = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(changed, lr=rate, weight_decay=DECAY)
-    steps = epochs * math.ceil(len(data) / BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / (0.06 * steps)) * max(0.02, 1 - step / steps)
-    )
-    began, losses = time.monotonic(), []
-    print(f"{len(data)} pairs", flush=True)
-    model.train()
-    for epoch in range(epochs):
-        total = 0.0
-        for number, batch in enumerate(_batches(data, chance)):
-            if number % 50 == 0:
-                print(f"epoch {epoch + 1}, step {number}, {time.monotonic() - began:.0f} s", flush=True)
-            logits = model([pair[0] for pair in batch], [pair[1] for pair in batch])
-            loss = nn.functional.cross_entropy(
-                logits, torch.tensor([pair[2] for pair in batch]), label_smoothing=SMOOTHING
-            )
-            if not math.isfinite(loss.item()):
-                raise RuntimeError(f"the loss is {loss.item()} in epoch {epoch + 1}; nothing was written")
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(changed, 1.0)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch)
-        losses.append(round(total / len(data), 4))
-        print(f"epoch {epoch + 1}: loss {losses[-1]}, {time.monotonic() - began:.0f} s", flush=True)
-    return losses
+    logits = model([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    labels = torch.tensor([pair[2] for pair in pairs])
+    return torch.nn.functional.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
 
 
-def _save(model: Any, about: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    from retrieval import entailment
-    from retrieval.embedder import shipped_folder, weights_sha256
-
-    save_file(
-        {name: value.half().contiguous() for name, value in model.trained().items()}, entailment.WEIGHTS
-    )
-    card = {
-        "weights_sha256": entailment.sha256(entailment.WEIGHTS),
-        "backbone": entailment.BACKBONE,
-        "backbone_sha256": weights_sha256(shipped_folder(entailment.BACKBONE)),
-        "rank": RANK,
-        "alpha": ALPHA,
-        "data_sha256": {file.name: entailment.sha256(file) for file in (ANSWERS, STATEMENTS, RESTATEMENTS)},
-        **about,
-    }
-    entailment.CARD.write_text(json.dumps(card, indent=2) + "\n", "utf-8")
-    entailment.card.cache_clear()
+def _length(pair: Pair) -> int:
+    return len(pair[0]) + len(pair[1])
 
 
 def training_pairs(seed: int = 0) -> list[Pair]:
@@ -215,22 +173,6 @@ def _composed(point: dict[str, Any], points: list[dict[str, Any]], chance: rando
     return point["key_point"], answer, label
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file."""
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-
-
-def _batches(data: list[Pair], chance: random.Random) -> Iterator[list[Pair]]:
-    """All pairs once, in random order, batches of like length so that little is padded."""
-    mixed = data[:]
-    chance.shuffle(mixed)
-    groups = [mixed[i : i + 8 * BATCH] for i in range(0, len(mixed), 8 * BATCH)]
-    sorted_groups = [sorted(group, key=lambda pair: len(pair[0]) + len(pair[1])) for group in groups]
-    batches = [group[i : i + BATCH] for group in sorted_groups for i in range(0, len(group), BATCH)]
-    chance.shuffle(batches)
-    return iter(batches)
-
-
 def weighed_answers() -> Iterator[tuple[str, list[str], str, list[int]]]:
     """(question, key points, answer, class of each point): what the adapter never saw, and for the same questions the
     plainest answers there are, which learners' own wordings hold too few of."""
@@ -254,7 +196,7 @@ def weigh() -> None:
     from sklearn.linear_model import LogisticRegression
 
     from retrieval.embedder import load_embedder
-    from retrieval.entailment import BACKBONE
+    from retrieval.fitted import BACKBONE
     from tutor import quiz
 
     quiz_grader = quiz.Grader(load_embedder(BACKBONE))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.evidence import EvidenceSentence
-from retrieval.grounding import already_said, check_sentence, hopeless
+from retrieval.grounding import already_said, check_sentence, hopeless, pairs_to_judge
 from retrieval.records import Passage, Sentence
 
 NEAR = np.array([1.0, 0.0], np.float32)
@@ -133,3 +133,14 @@ def test_a_draft_that_strays_is_given_up_before_its_end() -> None:
     assert not hopeless("Inference bakes brea", items)
     assert hopeless("Inference bakes bread for ", items)
     assert not hopeless("", items)
+
+
+def test_a_judge_may_refuse_what_the_rules_let_through_and_nothing_else() -> None:
+    draft, source = "Training changes the weights of a model.", evidence(TRAINING)
+    states, contradicts = (np.array([[0.1, p, 0.9 - p]], np.float32) for p in (0.8, 0.1))
+    assert pairs_to_judge(draft, source) == [(draft, TRAINING)]
+    assert check_sentence(draft, NEAR, source, "What does training do?", states).supported
+    refused = check_sentence(draft, NEAR, source, "What does training do?", contradicts)
+    assert refused.reasons == ("the evidence says otherwise",)
+    wrong = "Inference changes the weights of a model."
+    assert not check_sentence(wrong, NEAR, source, "What does training do?", states).supported

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from db import documents
 from db.session import Database
 from retrieval.index import Index, Snapshot, nearest, query_terms
 from retrieval.ingest import ingest_folder
-from retrieval.retriever import Retriever, fuse
+from retrieval.ranking import HEADING_WEIGHT, LEXICAL_WEIGHT
+from retrieval.records import Passage, Vectors
+from retrieval.retriever import Retriever, Stages, fuse
 
 PAGES = {
     "sky.md": "# Sky\n\nClouds carry rain over the mountains.\n\n# Night\n\nStars shine in the dark.",
@@ -131,7 +133,9 @@ def test_passages_carry_all_that_evidence_needs(database: Database, fake_embedde
     chunk = fake_embedder.encode(["soil\nWorms dig through soil. Roots drink water."])[0]
     assert best.dense == pytest.approx(float(query @ chunk), abs=1e-6)
     assert best.lexical > 0
-    assert best.score == pytest.approx(best.dense + float((expected @ query).max()) + 0.1, abs=1e-6)
+    # The best words of all, and one of three content words of the question ("soil") in the title.
+    look = best.dense + float((expected @ query).max()) + LEXICAL_WEIGHT + HEADING_WEIGHT / 3
+    assert best.score == pytest.approx(look, abs=1e-6)
 
 
 def test_a_word_that_vectors_know_nothing_of_is_found_by_full_text(
@@ -173,3 +177,54 @@ def test_no_question_breaks_the_search(
     assert retriever.retrieve(question) == ()
     ingest_folder(database, fake_embedder, pages, source="x")
     assert len(retriever.retrieve(question, k=2)) == 2
+
+
+class SecondSentence:
+    """A reader for which the second sentence of every passage answers, and of soil's the more."""
+
+    name = "second@1"
+
+    def read(self, question: str, passages: Sequence[Passage]) -> list[Vectors]:
+        rows = []
+        for passage in passages:
+            row = np.full(len(passage.sentences), -4.0, np.float32)
+            row[-1] = 6.0 if passage.document == "soil.txt" else -2.0
+            rows.append(row)
+        return rows
+
+
+def test_the_reader_has_the_last_word_on_the_order(
+    database: Database, fake_embedder: Any, pages: Path
+) -> None:
+    ingest_folder(database, fake_embedder, pages, source="course")
+    question = "What floats above the sea?"
+    plain = Retriever(database, fake_embedder).retrieve(question, k=3)
+    read = Retriever(database, fake_embedder, reader=SecondSentence()).retrieve(question, k=3)
+    assert plain[0].document != "soil.txt"
+    assert plain[0].reading is None
+    assert read[0].document == "soil.txt"
+    assert list(read[0].reading) == [-4.0, 6.0]
+    off = Retriever(database, fake_embedder, reader=SecondSentence(), stages=Stages(reader=False))
+    assert [p.document for p in off.retrieve(question, k=3)] == [p.document for p in plain]
+    unread = Retriever(database, fake_embedder, reader=SecondSentence()).retrieve(question, k=3, read=False)
+    assert unread[0].reading is None
+
+
+def test_neighbours_found_together_are_one_passage_of_the_documents_own_text(
+    database: Database, fake_embedder: Any, tmp_path: Path
+) -> None:
+    words = " ".join(f"Tides turn twice a day near harbour number {n}." for n in range(60))
+    page = tmp_path / "tides.md"
+    page.write_text(f"# Tides\n\n{words}\n\n## Moon\n\nThe moon pulls the water.\n", "utf-8")
+    ingest_folder(database, fake_embedder, tmp_path, source="course")
+    apart = Retriever(database, fake_embedder, stages=Stages(neighbours=False)).retrieve(
+        "When do tides turn?", k=8
+    )
+    joined = Retriever(database, fake_embedder).retrieve("When do tides turn?", k=8)
+    assert len(joined) < len(apart)
+    text = page.read_text("utf-8")
+    for passage in joined:
+        assert passage.text == text[passage.start : passage.end]
+        assert len(passage.sentences) == len(passage.sentence_vectors)
+        assert [text[s.start : s.end] for s in passage.sentences] == [s.text for s in passage.sentences]
+    assert not any("Moon" in p.heading and "Tides turn" in p.text for p in joined)  # never across a heading

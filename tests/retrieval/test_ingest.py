@@ -12,7 +12,7 @@ import pytest
 
 from db import documents
 from db.session import Database
-from retrieval import ingest
+from retrieval import files, ingest
 from retrieval.ingest import IngestReport, ingest_folder, ingest_paths
 
 
@@ -91,8 +91,8 @@ def test_a_new_layout_rebuilds_everything(
 def test_bad_files_are_rejected_with_a_reason_and_the_others_proceed(
     database: Database, fake_embedder: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "MAX_BYTES", 1000)
-    (folder / "aa.pdf").write_bytes(b"%PDF-1.7")
+    monkeypatch.setattr(files, "MAX_BYTES", 1000)
+    (folder / "aa.xyz").write_bytes(b"?")
     (folder / "binary.txt").write_bytes(b"\0\1\2")
     (folder / "empty.md").write_bytes(b"")
     (folder / "heading.md").write_text("# Only\n")
@@ -107,7 +107,7 @@ def test_bad_files_are_rejected_with_a_reason_and_the_others_proceed(
     assert report.added == ("a.md", "deep/b.txt")
     reasons = dict(report.rejected)
     assert list(reasons) == [
-        "aa.pdf",
+        "aa.xyz",
         "binary.txt",
         "empty.md",
         "heading.md",
@@ -115,7 +115,7 @@ def test_bad_files_are_rejected_with_a_reason_and_the_others_proceed(
         "odd�name.txt",
         "odd?.txt",
     ]
-    assert "not supported" in reasons["aa.pdf"]
+    assert "not supported" in reasons["aa.xyz"]
     assert "binary" in reasons["binary.txt"]
     assert "empty" in reasons["empty.md"]
     assert "no text" in reasons["heading.md"]
@@ -127,7 +127,7 @@ def test_what_can_no_longer_be_read_keeps_its_last_good_version(
     database: Database, fake_embedder: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest_paths(database, fake_embedder, [folder])
-    (folder / "a.md").write_bytes(b"\xff\xff")
+    (folder / "a.md").write_bytes(b"\0\1\2")
     listed = Path.iterdir
 
     def closed(self: Path) -> Any:
@@ -138,7 +138,7 @@ def test_what_can_no_longer_be_read_keeps_its_last_good_version(
     monkeypatch.setattr(Path, "iterdir", closed)
     report = ingest_paths(database, fake_embedder, [folder], prune=True)
     assert dict(report.rejected)["deep"] == "can't be read: Permission denied"
-    assert "UTF-8" in dict(report.rejected)["a.md"]
+    assert "binary" in dict(report.rejected)["a.md"]
     assert report.removed == ()
     assert stored(database).keys() == {"a.md", "deep/b.txt"}
 

@@ -79,7 +79,7 @@ def check(document: Document) -> None:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_a_nasty_page(newline: str, encoding: str) -> None:
     document = load_document("notes/nasty.md", NASTY.replace("\n", newline).encode(encoding))
     check(document)
@@ -147,15 +147,14 @@ def test_long_code_is_cut_between_lines() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.pdf", b"%PDF", r"^\.pdf files are not supported; use \.md, \.markdown, \.txt, \.text$"),
+        ("a.xyz", b"x", r"^\.xyz files are not supported; use \.md, \.markdown, \.txt, .*\.pdf, .*\.zip$"),
+        ("a.doc", b"x", r"^\.doc files are not supported; save it as \.docx$"),
         ("README", b"text", "without an ending"),
         ("a.md", b"", "empty"),
         ("a.md", b" \n\t\r\n", "empty"),
         ("a.txt", b"a\0b", "binary"),
         ("a.txt", bytes(range(1, 32)) * 3, "binary"),
-        ("a.txt", "Größe".encode("cp1252"), r"not UTF-8 text \(byte 3 of 5"),
-        ("a.txt", "text".encode("utf-32"), "UTF-32"),
-        ("a.txt", b"\xff\xfea", "not UTF-16-LE"),
+        ("a.txt", b"\xff\xfea", "damaged: too many characters"),
         ("a.md", b"---\ntitle: Only\n---\n# And a heading\n", "no text"),
         ("a.md", b"---\na: 1\nb: [1,\nc: 2\n---\nText.\n", r"broken front matter in line [345]: "),
         ("a.md", b"---\na: &x [1]\nb: *x\n---\nText.\n", r"in line 3: aliases"),
@@ -195,3 +194,31 @@ def test_offsets_hold_for_any_text(text: str, name: str) -> None:
     except LoadError:
         return
     check(document)
+
+
+RUSSIAN = "Привет, мир! Это обычный текст, написанный для проверки кодировок."
+GERMAN = "Die Größe des Modells bestimmt, wie schön es über Straßen spricht."
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "told"),
+    [
+        (RUSSIAN, "cp1251", "cp1251 (guessed)"),
+        (RUSSIAN, "koi8-r", "koi8-r (guessed)"),
+        (RUSSIAN, "utf-16-le", "utf-16-le (guessed)"),
+        (GERMAN, "latin-1", "cp1252 (guessed)"),
+        ("It’s “smart”, isn’t it?", "cp1252", "cp1252 (guessed)"),
+        ("Zażółć gęślą jaźń. Każdy człowiek rodzi się wolny i równy.", "cp1250", "cp1250 (guessed)"),
+        ("これは日本語の文章です。エンコーディングを検出します。", "shift_jis", "shift_jis (guessed)"),
+    ],
+)
+def test_another_encoding_is_found_and_told(text: str, encoding: str, told: str) -> None:
+    document = load_document("a.txt", text.encode(encoding))
+    assert document.text == text
+    assert document.meta == {"encoding": told}
+
+
+def test_a_few_broken_bytes_in_utf8_are_counted() -> None:
+    document = load_document("a.md", f"# {GERMAN}\n\n".encode() * 3 + b"Broken \xff here.")
+    assert document.text.endswith("Broken \ufffd here.")
+    assert document.meta == {"replaced_characters": 1}

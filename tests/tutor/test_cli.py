@@ -58,6 +58,7 @@ class Shell:
 def embedder(monkeypatch: pytest.MonkeyPatch, make_embedder: Callable[..., Any]) -> Any:
     one = make_embedder(dimension=512)
     monkeypatch.setattr("retrieval.embedder.load_embedder", lambda name, threads=None: one)
+    monkeypatch.setattr("retrieval.reader.Reader", lambda threads=None: None)
     return one
 
 

@@ -61,7 +61,7 @@ class WordGrader:
 
     name = "words@1"
 
-    def __init__(self, embedder: Any) -> None:
+    def __init__(self, embedder: Any, judge: Any = None) -> None:
         self.embedder = embedder
 
     def grade(self, question: str, reference: str, key_points: Sequence[str], answer: str) -> Grade:
@@ -117,6 +117,7 @@ def shell(
 ) -> Shell:
     one = make_embedder(dimension=512)
     monkeypatch.setattr("retrieval.embedder.load_embedder", lambda name, threads=None: one)
+    monkeypatch.setattr("retrieval.reader.Reader", lambda threads=None: None)
     monkeypatch.setattr("tutor.quiz.Grader", WordGrader)
 
     def no_model(settings: Any, adapter: Any) -> None:
@@ -373,13 +374,13 @@ def test_eval_grading_reports_each_split_beside_the_baselines(shell: Shell, tmp_
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["retrieval", "x"], "`eval retrieval` does not exist yet"),
-        (["answers"], "`eval answers` does not exist yet"),
-        (["everything", "x"], "there is no `eval everything`"),
+        (["everything", "x"], "there is no `eval everything`; there is: eval retrieval, answers, grading"),
         (["grading"], "give the labelled file"),
+        (["grading", "x", "--material", "."], "needs no --material"),
+        (["retrieval", "x"], "can't read x"),
     ],
 )
-def test_what_eval_can_not_do_yet_is_said(shell: Shell, arguments: list[str], says: str) -> None:
+def test_what_eval_can_not_do_is_said(shell: Shell, arguments: list[str], says: str) -> None:
     assert shell("eval", *arguments, code=2) == ""
     assert says in shell.err
 
@@ -430,3 +431,25 @@ def test_a_broken_course_page_keeps_its_last_good_version(
     assert "tokens.md:3: order must be a number" in caplog.text + shell.err
     assert shell.json("quiz", "tokens")["questions"][0]["question"] == QUESTIONS[0][0]
     assert [row["document"] for row in shell.json("documents")] == ["gardens.md", "tokens.md"]
+
+
+def test_a_backup_comes_back_and_what_was_there_before_is_kept(shell: Shell, tmp_path: Path) -> None:
+    shell("search", "tokens")
+    made = shell.json("backup")
+    assert Path(made["path"]).parent == tmp_path / "home" / "backups"
+    garden = tmp_path / "garden"
+    garden.mkdir()
+    (garden / "moss.md").write_text("# Moss\n\nMoss grows in the shade.\n", "utf-8")
+    shell("ingest", str(garden))
+    assert "moss.md" in shell("documents")
+    restored = shell.json("restore", made["path"])
+    assert "moss.md" not in shell("documents")
+    shell("restore", restored["before"])
+    assert "moss.md" in shell("documents")
+    assert shell.json("check")["ok"] is True
+    broken = tmp_path / "broken.sqlite3"
+    broken.write_bytes(Path(made["path"]).read_bytes()[:9000])
+    shell("restore", str(broken), code=3)
+    assert len(shell.err.splitlines()) == 1
+    shell("restore", str(tmp_path / "gone"), code=1)
+    assert "there is no such file" in shell.err

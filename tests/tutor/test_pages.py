@@ -229,7 +229,7 @@ def test_a_hint_that_tells_is_a_problem_of_its_line() -> None:
 
 
 def test_what_is_no_text_is_one_problem() -> None:
-    assert str(problems("t.md", b"\xff\xfe\xfd")[0]).startswith("t.md:1: not UTF-16")
+    assert str(problems("t.md", b"\xff\xfe\xfd")[0]).startswith("t.md:1: damaged: too many characters")
 
 
 def test_pages_must_fit_together() -> None:

@@ -74,7 +74,7 @@ def test_an_answer_is_cut_into_its_own_words() -> None:
 
 
 class ByWords:
-    """Judges a part to state a point that it shares two words with, and to contradict it if it also says "not"."""
+    """Judges a part to state a point that it shares three words with, and to contradict it if it also says "not"."""
 
     name = "by-words"
 
@@ -86,7 +86,7 @@ class ByWords:
         rows = []
         for hypothesis, premise in pairs:
             shared = set(hypothesis.lower().strip(".").split()) & set(premise.lower().strip(".").split())
-            kind = 0 if len(shared) < 2 else 2 if " not " in f" {premise} " else 1
+            kind = 0 if len(shared) < 3 else 2 if " not " in f" {premise} " else 1
             rows.append([0.9 if k == kind else 0.05 for k in range(3)])
         return np.array(rows, dtype=np.float32)
 

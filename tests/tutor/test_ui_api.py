@@ -338,6 +338,7 @@ def test_other_sites_cannot_act_for_the_learner(app: App, headers: dict[str, str
         "/gradio_api/queue/join",
         "/gradio_api/component_server",
         "/gradio_api/call/feedback",
+        *("/material/upload", "/material/delete", "/material/undo"),
     ):
         assert app.fetch(path, {"data": []}, **headers)[0] == 403
     assert app.fetch("/progress", {"page": "tokens.md", "sections": []}, Origin=app.url)[0] == 422

@@ -1,32 +1,21 @@
-"""`eval grading FILE`: how well the grader agrees with people, beside two plain baselines.
+"""`eval retrieval|answers|grading FILE`: how good search, answers and grading are, on a labelled file.
 
-The baselines are the share of the key points' content words that the answer holds, and the embedding cosine of answer
-and reference. Their thresholds are fitted on the lines with `"split": "dev"`. The statistics are `tutor.agreement`'s.
+What is measured and how is `tutor.evaluation`'s; this reads the file, builds what is measured, and prints.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tutor.agreement import LABELS, Agreement, by_thresholds, compare, fit_thresholds, quantile
-from tutor.commands.common import Run, command, note, open_lines
+from tutor.agreement import LABELS
+from tutor.commands.common import Run, command, note, open_lines, opened_services, progress, write_file
 from tutor.wire import InputError, Json
-from tutor.wire_study import AnswerLine, read_labelled
 
-if TYPE_CHECKING:
-    from retrieval.records import Embedder
-    from tutor.quiz import Grader
-
-DEV = "dev"
-MEASURES = ("grading",)
-LATER = ("retrieval", "answers")
-METHODS = ("grader", "keywords", "cosine")
+Tables = list[tuple[str, list[str], list[list[str]]]]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,188 +25,169 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: Run,
-    what: Annotated[str, typer.Argument(help="What to measure: grading.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="retrieval, answers or grading.", show_default=False)],
     file: Annotated[
         Path | None, typer.Argument(help='Labelled JSON Lines; "-" reads stdin.', show_default=False)
     ] = None,
+    material: Annotated[
+        list[Path] | None,
+        typer.Option(help="Ask about these files or folders instead of what is indexed.", show_default=False),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the report as Markdown.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
 ) -> None:
-    """Measure on a labelled file. `grading`: the input of `grade` with `label`, or `labels` of two people."""
-    if what in LATER:
-        raise InputError(f"`eval {what}` does not exist yet; there is: eval {', '.join(MEASURES)}")
-    if what not in MEASURES:
-        raise InputError(f"there is no `eval {what}`; there is: eval {', '.join(MEASURES)}")
+    """Measure on a labelled file, with 95 % intervals.
+
+    retrieval: {question, gold: [{document, quote}]}, every stage switched off in turn. answers: the same with
+    must_say, must_not_say, answerable; the model that is configured beside quoting alone. grading: the input of
+    `grade` with `label`, or `labels` of two people.
+    """
+    measures = {"retrieval": _retrieval, "answers": _answers, "grading": _grading}
+    if what not in measures:
+        raise InputError(f"there is no `eval {what}`; there is: eval {', '.join(measures)}")
     if file is None:
         raise InputError(f"give the labelled file: eval {what} FILE")
+    if what == "grading" and material:
+        raise InputError("`eval grading` needs no --material: answers are graded against their key points")
+    found, tables = measures[what](run, file, material or [])
+    if report is not None:
+        write_file(report, _markdown(what, file, tables).encode(), force=force)
+    if run.json:
+        run.emit(found)
+        return
+    for title, headings, rows in tables:
+        run.say(title)
+        run.table(headings, rows)
+        run.say()
+
+
+def _retrieval(run: Run, file: Path, material: list[Path]) -> tuple[Json, Tables]:
+    from tutor.evaluation.questions import check_documents, own_index, read_questions
+    from tutor.evaluation.retrieval import retrieval_report, retrieval_tables
+
+    with open_lines(file) as stream:
+        questions = read_questions(stream)
+    run.load()
+    with _measured(run, material) as services, progress() as show:
+        embedder, reader = services.retriever.embedder, services.retriever.reader
+        with own_index(embedder, material, copied=services.database) as database:
+            check_documents(questions, database)
+            reranker = services.retriever.reranker
+            found = retrieval_report(questions, database, embedder, reader, reranker, show)
+    return found, retrieval_tables(found)
+
+
+def _answers(run: Run, file: Path, material: list[Path]) -> tuple[Json, Tables]:
+    from retrieval.retriever import Retriever
+    from tutor.evaluation.answers import QUOTES, QuoteOnly, answer_all, answers_report, answers_tables
+    from tutor.evaluation.questions import check_documents, own_index, read_questions
+    from tutor.turn import Tutor
+
+    with open_lines(file) as stream:
+        questions = read_questions(stream)
+    settings = run.load()
+    with _measured(run, material) as services, progress() as show:
+        embedder = services.retriever.embedder
+        with own_index(embedder, material, copied=services.database) as database:
+            check_documents(questions, database)
+            searching = services.retriever
+            retriever = Retriever(database, embedder, reader=searching.reader, reranker=searching.reranker)
+            learner_id = _learner(database)
+            writers: dict[str, Callable[[str | None], Any]] = {
+                services.tutor.generator_for(None).identity.base: services.tutor.generator_for,
+                QUOTES: lambda name: QuoteOnly(),
+            }
+            runs = {
+                name: answer_all(
+                    questions,
+                    Tutor(database, retriever, writer, settings, services.tutor.judge),
+                    learner_id,
+                    show,
+                )
+                for name, writer in writers.items()
+            }
+    found = answers_report(runs)
+    return found, answers_tables(found)
+
+
+def _grading(run: Run, file: Path, material: list[Path]) -> tuple[Json, Tables]:
+    from retrieval.embedder import load_embedder
+    from tutor.evaluation.grading import DEV, grading_report
+    from tutor.quiz import Grader
+    from tutor.wire_study import read_labelled
+
     with open_lines(file) as stream:
         lines = read_labelled(stream)
-    from retrieval.embedder import load_embedder
-    from tutor.quiz import Grader
-
     settings = run.load()
-    report = grading_report(lines, Grader(load_embedder(settings.embedder, threads=settings.threads)))
-    if run.json:
-        run.emit(report)
-    else:
-        _print(run, report)
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """The three methods' verdicts on every line, and what they took."""
-
-    verdicts: dict[str, list[str]]
-    thresholds: dict[str, tuple[float, float]]
-    fitted_on: str
-    milliseconds: list[float]
-
-
-def grading_report(lines: Sequence[AnswerLine], grader: Grader) -> Json:
-    """Everything `eval grading` prints. Splits are reported apart; without any there is one, "all"."""
-    graded = grade_all(lines, grader)
-    splits = dict.fromkeys(line.split or "all" for line in lines)
-    spent = sorted(graded.milliseconds)
-    return {
-        "n": len(lines),
-        "grader": grader.name,
-        "splits": {split: _split_report(lines, graded, split) for split in splits},
-        "thresholds": {method: [round(cut, 4) for cut in cuts] for method, cuts in graded.thresholds.items()},
-        "thresholds_fitted_on": graded.fitted_on,
-        "timings_ms": {"median": round(quantile(spent, 0.5), 1), "p95": round(quantile(spent, 0.95), 1)},
-    }
-
-
-def grade_all(lines: Sequence[AnswerLine], grader: Grader) -> Graded:
-    """Grade every line with the grader and both baselines. The grader's time is taken line by line, warm."""
-    from tutor.quiz import grade_unknown
-
-    grader.grade("Warm up?", "Warm.", ("It is warm.",), "It is warm.")
-    verdicts: dict[str, list[str]] = {"grader": []}
-    spent: list[float] = []
-    for line in lines:
-        began = time.perf_counter()
-        if line.answer:
-            grade = grader.grade(line.question, line.reference, line.key_points, line.answer)
-        else:
-            grade = grade_unknown(line.key_points)
-        spent.append(1000 * (time.perf_counter() - began))
-        verdicts["grader"].append(grade.verdict)
-    scores = {
-        "keywords": [keyword_overlap(line) for line in lines],
-        "cosine": cosines(lines, grader.embedder),
-    }
-    fitting = [place for place, line in enumerate(lines) if line.split == DEV]
-    fitted_on = DEV if fitting else "all"
-    thresholds = {}
-    for method, found in scores.items():
-        places = fitting or range(len(lines))
-        cuts = fit_thresholds([found[place] for place in places], [lines[place].label for place in places])
-        thresholds[method] = cuts
-        verdicts[method] = [by_thresholds(score, cuts) for score in found]
-    return Graded(verdicts, thresholds, fitted_on, spent)
-
-
-def keyword_overlap(line: AnswerLine) -> float:
-    """The share of the key points' content words (stems) that the answer holds, 0 to 1."""
-    from retrieval.words import content_stems
-
-    wanted = set(content_stems(" ".join(line.key_points)))
-    return len(wanted & set(content_stems(line.answer))) / len(wanted) if wanted else 0.0
-
-
-def cosines(lines: Sequence[AnswerLine], embedder: Embedder) -> list[float]:
-    """The cosine of each answer with its reference; 0 for an empty answer."""
-    vectors = embedder.encode(
-        [text for line in lines for text in (line.answer or "?", line.reference or "?")]
-    )
-    alike = (vectors[::2] * vectors[1::2]).sum(axis=1)
-    return [float(value) if line.answer else 0.0 for line, value in zip(lines, alike, strict=True)]
-
-
-def _split_report(lines: Sequence[AnswerLine], graded: Graded, split: str) -> Json:
-    places = [place for place, line in enumerate(lines) if (line.split or "all") == split]
-    gold = [lines[place].label for place in places]
-    groups = [lines[place].group for place in places]
-    methods = {
-        method: agreement_json(compare(gold, [found[place] for place in places], groups))
-        for method, found in graded.verdicts.items()
-    }
-    return {
-        "n": len(places),
-        "questions": len(set(groups)),
-        "methods": methods,
-        "labellers": _labellers(
-            [lines[place] for place in places], [graded.verdicts["grader"][place] for place in places]
-        ),
-    }
-
-
-def _labellers(lines: Sequence[AnswerLine], grader: Sequence[str]) -> Json | None:
-    """How the first two labellers agree with each other and with the grader, on the lines that both labelled."""
-    names = sorted({name for line in lines for name, _ in line.labels})[:2]
-    both = [
-        (dict(line.labels), line.group, graded)
-        for line, graded in zip(lines, grader, strict=True)
-        if {*names} <= dict(line.labels).keys()
-    ]
-    if len(names) < 2 or not both:
-        return None
-    groups = [group for _, group, _ in both]
-    a, b = ([said[name] for said, _, _ in both] for name in names)
-    with_grader = {
-        name: _rounded(compare(said, [graded for *_, graded in both], groups, draws=0).kappa)
-        for name, said in zip(names, (a, b), strict=True)
-    }
-    return {"names": names, "grader_kappa": with_grader} | agreement_json(compare(a, b, groups))
-
-
-def agreement_json(found: Agreement) -> Json:
-    """{n, kappa, interval, weighted_kappa, accuracy, confusion: {label: {given: count}}}; null where undefined."""
-    return {
-        "n": found.n,
-        "kappa": _rounded(found.kappa),
-        "interval": [_rounded(found.low), _rounded(found.high)],
-        "weighted_kappa": _rounded(found.weighted_kappa),
-        "accuracy": _rounded(found.accuracy),
-        "confusion": {
-            label: dict(zip(LABELS, row, strict=True)) for label, row in zip(LABELS, found.table, strict=True)
-        },
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _print(run: Run, report: Json) -> None:
-    columns = ("", "n", "kappa", "95 %", "weighted", "accuracy")
-    for split, part in report["splits"].items():
-        run.say(f"{split}: {part['n']} answers to {part['questions']} questions")
-        rows = [_row(method, part["methods"][method]) for method in METHODS]
-        if part["labellers"]:
-            rows.append(_row("the two labellers", part["labellers"]))
-        run.table(columns, rows)
-        run.say("\nlabel (down), grader (across)")
-        confusion = part["methods"]["grader"]["confusion"]
-        run.table(("", *LABELS), [[label, *confusion[label].values()] for label in LABELS])
-        run.say()
-    spent = report["timings_ms"]
-    run.say(f"{spent['median']:g} ms an answer (median), {spent['p95']:g} ms (95 %)")
-    if report["thresholds_fitted_on"] != DEV:
+    found = grading_report(lines, Grader(load_embedder(settings.embedder, threads=settings.threads)))
+    if found["thresholds_fitted_on"] != DEV:
         note(
             '(no line has "split": "dev": the baselines\' thresholds were fitted on the lines they are judged by)'
         )
+    return found, _grading_tables(found)
 
 
-def _row(name: str, found: Json) -> list[Any]:
-    def shown(value: float | None) -> str:
+def _measured(run: Run, material: list[Path]) -> Any:
+    """The services whose models are measured; their index is brought up to date only where it is asked."""
+    return opened_services(run, index_course=not material)
+
+
+def _learner(database: Any) -> int:
+    from db.study import learner
+
+    with database.session() as session:
+        return learner(session, "eval").id
+
+
+def _grading_tables(report: Json) -> Tables:
+    from tutor.evaluation.grading import METHODS
+
+    tables: Tables = []
+    for split, part in report["splits"].items():
+        rows = [_row(method, part["methods"][method]) for method in METHODS]
+        if part["labellers"]:
+            rows.append(_row("the two labellers", part["labellers"]))
+        headings = ["", "n", "kappa", "95 %", "weighted", "accuracy"]
+        tables.append((f"{split}: {part['n']} answers to {part['questions']} questions", headings, rows))
+        confusion = part["methods"]["grader"]["confusion"]
+        cells = [[label, *(str(n) for n in confusion[label].values())] for label in LABELS]
+        tables.append((f"{split}: label (down), grader (across)", ["", *LABELS], cells))
+    spent = report["timings_ms"]
+    tables.append(("ms an answer", ["median", "95 %"], [[f"{spent['median']:g}", f"{spent['p95']:g}"]]))
+    return tables
+
+
+def _row(name: str, found: Json) -> list[str]:
+    def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}"
 
-    low, high = (shown(value) for value in found["interval"])
+    low, high = (number(value) for value in found["interval"])
     return [
         name,
-        found["n"],
-        shown(found["kappa"]),
+        str(found["n"]),
+        number(found["kappa"]),
         f"{low} to {high}",
-        shown(found["weighted_kappa"]),
-        shown(found["accuracy"]),
+        number(found["weighted_kappa"]),
+        number(found["accuracy"]),
     ]
+
+
+def _markdown(what: str, file: Path, tables: Tables) -> str:
+    """The tables as a Markdown page."""
+    lines = [f"# eval {what}: {file.name}", ""]
+    for title, headings, rows in tables:
+        lines += [
+            f"## {title}",
+            "",
+            _line(headings),
+            _line(["---"] * len(headings)),
+            *(_line(row) for row in rows),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,9 +1,10 @@
-"""`models`, `doctor` and `check`: what is installed, whether it works, whether data and course pages are sound."""
+"""`models`, `doctor`, `check`, `backup`, `restore`: what is installed, is it and the data sound, copies of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from tutor.wire import InputError
 if TYPE_CHECKING:
     from db.maintenance import CheckReport
     from tutor.page_schema import Problem
+    from tutor.settings import Settings
     from tutor.wire import Json
 
 
@@ -24,6 +26,8 @@ def register(app: typer.Typer) -> None:
     command(app, "models")(models)
     command(app, "doctor")(doctor)
     command(app, "check")(check)
+    command(app, "backup")(backup)
+    command(app, "restore")(restore)
 
 
 def models(run: Run) -> None:
@@ -82,6 +86,61 @@ def check(
         note("study-tutor: the data is damaged; copy the home folder before anything else")
         return failures.DAMAGED
     return failures.DONE
+
+
+def backup(
+    run: Run,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Where to; `backups` in the home folder unless given.", show_default=False),
+    ] = None,
+) -> None:
+    """Copy the database into one file, also while the app is running; the copy is checked.
+
+    Everything a learner did and every indexed text is in it; files in `material` and models are not.
+    """
+    from db.backup import make_backup
+
+    settings = _sqlite_settings(run, "pg_dump")
+    made = make_backup(settings.sqlite_path, folder or settings.home / "backups", datetime.now(UTC))
+    if run.json:
+        run.emit({"path": str(made.path), "size": made.size, "schema": made.schema})
+    else:
+        run.say(f"{made.path} ({made.size / 1e6:.1f} MB, checked)")
+
+
+def restore(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="A backup.", show_default=False)],
+) -> None:
+    """Put a backup in place of what is kept now, of which a copy is made first. The app may be running."""
+    from db.backup import checked, make_backup, restore_backup
+    from db.session import Database
+    from tutor.services import ensure_home
+
+    settings = _sqlite_settings(run, "pg_restore")
+    checked(file)
+    ensure_home(settings)
+    before = None
+    if settings.sqlite_path.exists():
+        before = make_backup(
+            settings.sqlite_path, settings.home / "backups", datetime.now(UTC), label=".before-restore"
+        )
+    restore_backup(settings.sqlite_path, file)
+    Database.open(settings.sqlite_path).close()  # brings an older schema up to date
+    if run.json:
+        run.emit({"restored": str(file), "before": before and str(before.path)})
+    else:
+        run.say(f"restored {file}")
+        if before:
+            run.say(f"what was there before is in {before.path}")
+
+
+def _sqlite_settings(run: Run, instead: str) -> Settings:
+    settings = run.load()
+    if settings.database_url:
+        raise InputError(f"the database is a server's; use its own tools ({instead}) for this")
+    return settings
 
 
 def _check_pages(run: Run, paths: Sequence[Path]) -> int:

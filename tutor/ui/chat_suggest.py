@@ -60,6 +60,6 @@ def unsure(concept: ConceptMastery) -> bool:
 def _question(concept: ConceptMastery, page: StoredDocument | None) -> str:
     """The first question that the page itself poses about the concept, else what it means."""
     wanted = set(content_stems(concept.concept))
-    posed = questions_of(page.path, page.text) if page else ()
+    posed = questions_of(page.path, page.text, page.media_type) if page else ()
     own = (q for q in posed if wanted and wanted <= set(content_stems(q)))
     return next(own, f"What does “{concept.concept}” mean?")

@@ -15,9 +15,20 @@ from tutor.ui.markup import esc, join, url
 STATIC = Path(__file__).parent / "static"
 STATIC_ROUTE = "/ui"
 TITLE = "Study Tutor"
-PAGES = (("Learn", ""), ("Chat", "chat"), ("Review", "review"), ("History", "history"))
-STYLES = ("app.css", "lesson.css", "study.css")
-SCRIPTS = ("app.js", "lesson.js", "study.js")  # app.js first: the others add to what it defines
+PAGES = (
+    ("Learn", ""),
+    ("Chat", "chat"),
+    ("Review", "review"),
+    ("Material", "material"),
+    ("History", "history"),
+)
+STYLES = ("app.css", "lesson.css", "study.css", "material.css")
+SCRIPTS = (
+    "app.js",
+    "lesson.js",
+    "study.js",
+    "material.js",
+)  # app.js first: the others add to what it defines
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from db import documents
 from db.study import SectionRead
-from retrieval.loaders import LoadError, load_document
+from retrieval.loaders import LoadError, read_again
 from tutor.progress import COURSE, GLANCE_S
 from tutor.ui.markdown import PageSection, page_sections
 from tutor.ui.markup import WORDS_PER_MINUTE
@@ -122,11 +122,11 @@ def concepts_of(meta: Mapping[str, Any]) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def questions_of(path: str, text: str) -> tuple[str, ...]:
+def questions_of(path: str, text: str, media_type: str = "text/markdown") -> tuple[str, ...]:
     """The questions that a page itself poses as headings."""
     try:
-        sections = load_document(path, text.encode()).sections
-    except (LoadError, UnicodeEncodeError):
+        sections = read_again(path, text, media_type).sections
+    except LoadError:
         return ()
     headings = [section.heading_path[-1] for section in sections if section.heading_path]
     return tuple(heading for heading in headings if heading.endswith("?"))
@@ -135,12 +135,12 @@ def questions_of(path: str, text: str) -> tuple[str, ...]:
 def suggestions(pages: Sequence[StoredDocument], current: StoredDocument | None, limit: int = 4) -> list[str]:
     """Questions to start with: the current page's own and about its concepts, else one from each page."""
     if current is not None:
-        own = list(questions_of(current.path, current.text))
+        own = list(questions_of(current.path, current.text, current.media_type))
         about = [f"What does “{concept}” mean?" for concept in concepts_of(current.meta)]
         return [*about[:1], *own, *about[1:]][:limit]
     found = []
     for page in sorted(pages, key=_place):
-        own = list(questions_of(page.path, page.text))
+        own = list(questions_of(page.path, page.text, page.media_type))
         found += own[:1] or [f"What does “{concept}” mean?" for concept in concepts_of(page.meta)[:1]]
     return found[:limit]
 

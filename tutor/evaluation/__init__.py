@@ -1,0 +1,1 @@
+"""What `eval` measures, one file a measure: retrieval, answers, grading."""
