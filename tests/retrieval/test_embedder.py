@@ -116,7 +116,7 @@ def test_vectors_are_unit_rows_in_order_from_any_thread(shipped: SentenceEmbedde
 def test_the_course_questions_find_their_passages(shipped: SentenceEmbedder, database: Database) -> None:
     """Measured without the reader: 0.679 of 184 questions, two thirds of which avoid the page's words.
 
-    What each stage is worth is `study-tutor eval retrieval`'s to say. The bar is five questions below the measured value.
+    What each stage is worth is `study-tutor eval retrieval`'s to say. The bar is five questions below that.
     """
     lines = (ROOT / "tests" / "data" / "course_questions.jsonl").read_text("utf-8").splitlines()
     questions = [q for q in map(json.loads, lines) if q["answerable"]]
