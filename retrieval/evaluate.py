@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrieval.records import Passage, Sentence
@@ -125,8 +125,3 @@ def reliability(
         for part in parts
         if part
     ]
-
-
-def mean_of(measure: Callable[[Sequence[int]], float], ranks: Sequence[Sequence[int]]) -> list[float]:
-    """The measure of each question."""
-    return [measure(found) for found in ranks]

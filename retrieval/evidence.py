@@ -28,15 +28,6 @@ MAX_LIST_ITEMS = 6
 SAME_QUESTION = 0.8  # overlap of content words from which a heading asks the same
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
 
-SENTENCE_FEATURES = (
-    "cosine",
-    "window_cosine",
-    "passage_cosine",
-    "heading_terms",
-    "defines",
-    "brevity",
-    "reading",
-)
 COVERAGE_FEATURES = (
     "best_cosine", "best_passage", "terms_in_passages", "terms_missing", "best_reading", "best_sentence", "agreement"
 )  # fmt: skip

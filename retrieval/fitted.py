@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrieval.embedder import EmbedderError, shipped_folder, weights_sha256
+from retrieval.embedder import EmbedderError, computes_in_half, shipped_folder, weights_sha256
 
 if TYPE_CHECKING:
     from retrieval.adapted import AdaptedNetwork
@@ -53,7 +53,7 @@ class Fitted:
         differs less than any decision can tell. Raises EmbedderError when the network can't be loaded."""
         import torch
 
-        half = torch.cpu._is_avx512_bf16_supported()
+        half = computes_in_half()
         with self._lock:
             if self._model is None:
                 self._model = self._load()

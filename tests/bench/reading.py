@@ -17,7 +17,6 @@ from tests.bench.fitting import ALPHA, RANK, fit, read, save
 DATA = Path(__file__).parents[1] / "data"
 PASSAGES = DATA / "reading_passages.jsonl"
 QUESTIONS = DATA / "course_questions.jsonl"
-COURSE = Path(__file__).parents[2] / "tutor" / "course"
 SMOOTHING = 0.02
 POSITIVE = 2.0  # what a missed sentence costs, in wrongly taken ones
 KEPT_BACK = 6  # every sixth passage

@@ -202,7 +202,9 @@ def test_a_phone_shows_it_without_sideways_scrolling(
 def test_everything_works_by_keyboard(material: Callable[..., Any], tmp_path: Path) -> None:
     page = material()
     (tmp_path / "bees.txt").write_text(BEES, "utf-8")
-    page.focus("[data-do=files]")  # Tab from a page that is still being laid out may go elsewhere on a busy machine
+    page.focus(
+        "[data-do=files]"
+    )  # Tab from a page that is still being laid out may go elsewhere on a busy machine
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(tmp_path / "bees.txt")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrieval.evaluate import Estimate, estimate, paired, quotes_gold, reliability
+from retrieval.evaluate import estimate, paired, quotes_gold, reliability
 from tutor.agreement import quantile
 from tutor.evaluation.questions import Question
 from tutor.evaluation.retrieval import estimate_json, shown
@@ -189,11 +189,7 @@ def _share(found: Sequence[bool]) -> Json | None:
 
 
 def _mean(found: Sequence[float]) -> Json | None:
-    return estimate_json(_estimate(found)) if found else None
-
-
-def _estimate(found: Sequence[float]) -> Estimate:
-    return estimate(found)
+    return estimate_json(estimate(found)) if found else None
 
 
 def _median(found: Sequence[float | None]) -> float | None:
