@@ -15,6 +15,7 @@ from sqlalchemy import Select, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from db.errors import DatabaseError, NotFound
+from db.feedback import withdraw_conversation
 from db.models import TURN_STATUSES, ConversationRow, TurnRow
 from db.statements import check_request_id, one_at_a_time
 from db.types import as_utc, utc_now
@@ -103,9 +104,10 @@ def rename_conversation(session: Session, conversation_id: int, title: str) -> C
 
 
 def delete_conversation(session: Session, conversation_id: int) -> None:
-    """Hide a conversation and its turns from every list. Raises NotFound."""
+    """Hide a conversation and its turns from every list, and take back what was said about it. Raises NotFound."""
     _locked(session, conversation_id).deleted_at = utc_now()
     session.flush()
+    withdraw_conversation(session, conversation_id)
 
 
 def start_turn(

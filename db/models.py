@@ -17,6 +17,7 @@ from db.base import ROWID, Base, learner_key, one_of
 
 TURN_STATUSES = ("answered", "quoted", "not_covered", "interrupted", "failed")
 RATINGS = ("up", "down")
+REASONS = ("wrong", "unsupported", "off_topic", "too_long", "should_abstain")
 FATES = ("queued", "rejected", "in_dataset", "in_adapter", "withdrawn")
 VERDICTS = ("correct", "partial", "incorrect")
 QUIZ_KINDS = ("page", "concept", "due")
@@ -32,6 +33,7 @@ class LearnerRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     created_at: Mapped[datetime]
+    training_opt_out: Mapped[bool] = mapped_column(server_default=false())
 
 
 class DocumentRow(Base):
@@ -393,6 +395,17 @@ class DatasetRow(Base):
     created_at: Mapped[datetime]
 
 
+class DatasetItemRow(Base):
+    """Which feedback a data set was made from. It outlives the feedback, so that a withdrawal still shows."""
+
+    __tablename__ = "dataset_items"
+    __table_args__ = (Index(None, "feedback_id"),)
+
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    feedback_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    withdrawn_at: Mapped[datetime | None]
+
+
 class AdapterRow(Base):
     __tablename__ = "adapters"
     __table_args__ = (
@@ -418,7 +431,10 @@ class AdapterRow(Base):
 
 
 class PromotionRow(Base):
-    """Append-only: the newest row names what is served; `adapter_id` NULL is the base model alone."""
+    """Append-only: the newest row names what is served; `adapter_id` NULL is the base model alone.
+
+    `rollback` rows take back the newest promotion that still stood.
+    """
 
     __tablename__ = "promotions"
     __table_args__ = (Index(None, "adapter_id"), ROWID)
@@ -427,3 +443,4 @@ class PromotionRow(Base):
     adapter_id: Mapped[int | None] = mapped_column(ForeignKey("adapters.id", ondelete="RESTRICT"))
     reason: Mapped[str]
     created_at: Mapped[datetime]
+    rollback: Mapped[bool] = mapped_column(server_default=false())

@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from db import study
+from db.feedback import OPTED_OUT, opted_out, withdraw_all
 from db.models import FeedbackRequestRow, FeedbackRow, TurnRow
 from db.portable_fields import FORMAT, REF_OF, REQUESTS, TABLES, VERSION, Entry, PortableError, Table, checked
 from db.statements import batches, one_at_a_time
@@ -76,6 +77,8 @@ def import_learner(session: Session, learner_id: int, data: Any) -> dict[str, in
         new = [entry for entry, known in zip(entries, found, strict=True) if known is None]
         if table.name == "turns":
             _fit_ordinals(session, learner_id, new)
+        if table.name == "feedback":
+            _fit_fates(session, learner_id, new)
         written = iter(_insert(session, table, learner_id, new))
         ids[table.name] = {
             number: next(written) if known is None else known
@@ -95,8 +98,10 @@ def import_learner(session: Session, learner_id: int, data: Any) -> dict[str, in
 def delete_learner_data(session: Session, learner_id: int) -> dict[str, int]:
     """Delete for good all that `export_learner` gives; the number of rows deleted. The learner's name stays.
 
-    Data sets that the offline trainer made from feedback, and backups, are files of their own and stay, too.
+    Data sets that the offline trainer made from feedback, and backups, are files of their own and stay, too; the
+    data sets and the adapters trained on them are marked.
     """
+    withdraw_all(session, learner_id)
     gone: dict[str, int] = {}
     for table in reversed(TABLES):
         result = cast("CursorResult[Any]", session.execute(_mine(delete(table.row), table, learner_id)))
@@ -222,6 +227,16 @@ def _fit_ordinals(session: Session, learner_id: int, new: list[Entry]) -> None:
         if entry["ordinal"] in used:
             entry["ordinal"] = max(used) + 1
         used.add(entry["ordinal"])
+
+
+def _fit_fates(session: Session, learner_id: int, new: list[Entry]) -> None:
+    """What a data set of another home holds is in none of this one; the learner's refusal holds here, too."""
+    out = opted_out(session, learner_id)
+    for entry in new:
+        if out:
+            entry.update(fate="withdrawn", fate_reason=OPTED_OUT)
+        elif entry["fate"] in ("in_dataset", "in_adapter"):
+            entry.update(fate="queued", fate_reason=None)
 
 
 def _insert(session: Session, table: Table, learner_id: int, new: list[Entry]) -> list[int]:

@@ -21,6 +21,7 @@ from db.models import (
     FATES,
     QUIZ_KINDS,
     RATINGS,
+    REASONS,
     TURN_STATUSES,
     VERDICTS,
     Base,
@@ -101,6 +102,7 @@ TABLES = (
 _CHOICES = {
     ("turns", "status"): TURN_STATUSES,
     ("feedback", "rating"): RATINGS,
+    ("feedback", "reason"): REASONS,
     ("feedback", "fate"): FATES,
     ("quizzes", "kind"): QUIZ_KINDS,
     ("attempts", "verdict"): VERDICTS,

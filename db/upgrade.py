@@ -20,7 +20,7 @@ from db.failures import damaged, unavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "schema_revision"
 _HEADER = b"SQLite format 3\0"

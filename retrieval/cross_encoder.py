@@ -11,6 +11,7 @@ from retrieval.adapted import AdaptedNetwork, compared, comparing_head
 
 CLASSES = 3
 MAX_TOKENS = 192
+LONGEST_HYPOTHESIS = 160  # tokens that are read of one: the premise has to find room beside it
 
 
 class CrossEncoder(AdaptedNetwork):
@@ -23,7 +24,7 @@ class CrossEncoder(AdaptedNetwork):
     def forward(self, hypotheses: Sequence[str], premises: Sequence[str]) -> Tensor:
         """Logits [n, 3]. Each text is averaged over its own tokens; the head sees both and how they differ."""
         read = self.tokenizer(
-            list(hypotheses),
+            [self._cut(hypothesis) for hypothesis in hypotheses],
             list(premises),
             padding=True,
             truncation="only_second",
@@ -35,6 +36,12 @@ class CrossEncoder(AdaptedNetwork):
         every = read["attention_mask"].unsqueeze(-1).float()
         one, other = _mean(states, every * (1 - second)), _mean(states, every * second)
         return self.head(compared(one, other))
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= LONGEST_HYPOTHESIS:  # a token is at least one character
+            return text
+        places = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text if len(places) <= LONGEST_HYPOTHESIS else text[: places[LONGEST_HYPOTHESIS - 1][1]]
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ from tutor.ui.api import Api
 from tutor.ui.chat import ChatPage
 from tutor.ui.guard import Guard
 from tutor.ui.history import HistoryPage
+from tutor.ui.improve import ImprovePage
+from tutor.ui.lab import LabPage
 from tutor.ui.learn import LearnPage
 from tutor.ui.library import Library
 from tutor.ui.live import LiveTurns
@@ -87,6 +89,7 @@ def create_app(services: Services) -> FastAPI:
     readiness = Readiness(services)
     learn = LearnPage(services, library)
     material = MaterialPage.of(services)
+    improve = ImprovePage(services)
     watch = services.settings.watch
     watching = Watching(services.database, services.retriever.embedder, watch) if watch else None
 
@@ -96,9 +99,12 @@ def create_app(services: Services) -> FastAPI:
         material.start()
         if watching:
             watching.start()
+        if services.generators:
+            services.generators.start()
         yield
         live.stop_all()
         material.stop()
+        improve.stop()
 
     app = FastAPI(title=layout.TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.mount(layout.STATIC_ROUTE, _Static(directory=layout.STATIC), name="ui")
@@ -110,8 +116,8 @@ def create_app(services: Services) -> FastAPI:
     @app.get("/readyz")
     def readyz() -> JSONResponse:
         state = {"ready": readiness.ready, "embedder": readiness.embedder, "generator": readiness.generator}
-        if readiness.problem:
-            state["problem"] = readiness.problem  # type: ignore[assignment]
+        if problem := readiness.problem or (services.generators and services.generators.problem):
+            state["problem"] = problem  # type: ignore[assignment]
         return JSONResponse(state, status_code=200 if readiness.ready else 503)
 
     @app.get("/metrics")
@@ -124,7 +130,8 @@ def create_app(services: Services) -> FastAPI:
 
     my_data.add_routes(app, services)
     material.add_routes(app)
-    blocks = _pages(services, library, live, learn, material)
+    improve.add_routes(app)
+    blocks = _pages(services, library, live, learn, material, improve)
     blocks.queue(default_concurrency_limit=HANDLERS, max_size=QUEUE_SIZE)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -148,6 +155,8 @@ def create_app(services: Services) -> FastAPI:
         live.stop_all(wait=0)
         if watching:
             watching.stop()
+        if services.generators:
+            services.generators.stop()
         for route in app.routes:
             if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
                 route.app.stop_event.set()
@@ -201,7 +210,12 @@ class _Static(StaticFiles):
 
 
 def _pages(
-    services: Services, library: Library, live: LiveTurns, learn: LearnPage, material: MaterialPage
+    services: Services,
+    library: Library,
+    live: LiveTurns,
+    learn: LearnPage,
+    material: MaterialPage,
+    improve: ImprovePage,
 ) -> gr.Blocks:
     with gr.Blocks(title=layout.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         learn.build(blocks)
@@ -212,6 +226,10 @@ def _pages(
         ReviewPage(services, library).build(blocks)
     with blocks.route("Material", "/material"):
         material.build(blocks)
+    with blocks.route("Improve", "/improve"):
+        improve.build(blocks)
+    with blocks.route("Lab", "/lab"):
+        LabPage(services, library, live).build(blocks)
     with blocks.route("History", "/history"):
         HistoryPage(services, library).build(blocks)
     return blocks

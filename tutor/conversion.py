@@ -41,7 +41,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
         raise ValueError(f"{source.name} holds a {fields.get('general.architecture')} model, not llama")
     _save_weights(reader, fields, folder)
     _save_config(fields, folder)
-    _save_tokenizer(fields, folder)
+    save_tokenizer(fields, folder)
 
 
 def _save_weights(reader: Any, fields: dict[str, Any], folder: Path) -> None:
@@ -101,7 +101,7 @@ def _save_config(fields: dict[str, Any], folder: Path) -> None:
     GenerationConfig(**tokens).save_pretrained(folder)
 
 
-def _save_tokenizer(fields: dict[str, Any], folder: Path) -> None:
+def save_tokenizer(fields: dict[str, Any], folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -91,6 +91,7 @@ def _database(settings: Settings) -> Iterator[Check]:
         with open_database(settings) as database:
             yield _guarded("database", lambda: _engine(database))
             yield _guarded("data", lambda: _data(database))
+            yield _guarded("adapter", lambda: _adapter(database))
     except Exception as error:  # noqa: BLE001
         yield Check("database", False, failures.one_line(error), "see the message, then run doctor again")
 
@@ -111,6 +112,27 @@ def _data(database: Database) -> Check:
     if report.ok:
         return Check("data", True, ", ".join(f"{report.counts.get(name, 0)} {name}" for name in _COUNTED))
     return Check("data", False, f"{len(report.problems)} problems: {report.problems[0]}", "study-tutor check")
+
+
+def _adapter(database: Database) -> Check:
+    """What is served, and whether it is what was registered."""
+    from db.registry import get_adapter, served_adapter
+    from tutor.adapters import adapter_problems
+
+    with database.session(readonly=True) as session:
+        served = served_adapter(session)
+        known = get_adapter(session, served.name) if served else None
+    problems = adapter_problems(database)
+    if problems:
+        step = "roll back to another version on the page Improve, or train again"
+        return Check("adapter", False, problems[0], step)
+    if known is None:
+        return Check("adapter", True, "none is served: the base model alone writes")
+    if known.withdrawn:
+        return Check(
+            "adapter", True, f"{known.name} is served; it contains withdrawn feedback", "train again"
+        )
+    return Check("adapter", True, f"{known.name} is served")
 
 
 def _models(settings: Settings) -> Iterator[Check]:

@@ -72,7 +72,10 @@ class SentenceChecked:
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """All that is known of a finished turn; what `ask` prints and the database keeps."""
+    """All that is known of a finished turn; what `ask` prints and the database keeps.
+
+    `confidence` is how sure the tutor was that the material answers: not kept, so None for a turn read back.
+    """
 
     turn_id: int
     conversation_id: int
@@ -88,6 +91,7 @@ class TurnResult:
     usage: Usage
     model: ModelIdentity
     error: str | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

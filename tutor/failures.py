@@ -34,6 +34,11 @@ EXIT_CODES = {
     "tutor.settings.SettingsError": BAD_INPUT,
     "tutor.wire.InputError": BAD_INPUT,
     "tutor.services.HomeError": FAILED,
+    "tutor.adapter_files.AdapterError": DAMAGED,
+    "finetune.exemplars.ExemplarError": DAMAGED,
+    "finetune.snapshot.SnapshotError": DAMAGED,
+    "finetune.outcomes.TrainingError": FAILED,
+    "finetune.outcomes.Cancelled": INTERRUPTED,
     "tutor.failures.BusyError": BUSY,
     "tutor.failures.RefusedError": REFUSED,
 }

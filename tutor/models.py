@@ -11,6 +11,7 @@ gigabyte takes up to a second, so a hash is kept with the size and time of its f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -125,15 +126,28 @@ def base_names(settings: Settings) -> tuple[str, ...]:
     return source.name, source.location
 
 
-def load_generator(settings: Settings, adapter: ServedAdapter | None = None) -> Generator:
-    """The generator the settings name, ready to write. Raises GeneratorError: one line, with what to do."""
+def load_generator(
+    settings: Settings, adapter: ServedAdapter | None = None, *, registered: Sequence[str] = ()
+) -> Generator:
+    """The generator the settings name, ready to write. Raises GeneratorError: one line, with what to do.
+
+    `registered` are the names by which a server may know adapters of ours.
+    """
     if settings.server_url:
         from tutor.generators.server import ServerGenerator
 
         key = settings.server_api_key.get_secret_value() if settings.server_api_key else None
-        return ServerGenerator(
-            settings.server_url, settings.server_model, api_key=key, timeout_s=settings.server_timeout_s
+        server = ServerGenerator(
+            settings.server_url,
+            settings.server_model,
+            api_key=key,
+            timeout_s=settings.server_timeout_s,
+            adapter=adapter,
+            registered=registered,
         )
+        if adapter is not None:
+            server.load_adapter()
+        return server
     from tutor.generators.local import LocalGenerator
 
     folder = model_folder(settings)
@@ -157,12 +171,20 @@ def load_generator(settings: Settings, adapter: ServedAdapter | None = None) -> 
     )
 
 
-def weights_sha256(folder: Path, models_dir: Path, adapter: ServedAdapter | None = None) -> str:
-    """The fingerprint of these parameters (see the top of this file). Raises GeneratorError."""
-    hashes = [kept_sha256(file, models_dir) for file in weight_files(folder)]
+def weights_sha256(
+    folder: Path, models_dir: Path, adapter: ServedAdapter | None = None, *, fresh: bool = False
+) -> str:
+    """The fingerprint of these parameters (see the top of this file); `fresh` reads every byte now.
+
+    Raises GeneratorError.
+    """
+    hashes = [file_sha256(file) if fresh else kept_sha256(file, models_dir) for file in weight_files(folder)]
     base = hashes[0] if len(hashes) == 1 else combined(hashes)
-    if adapter is None:
-        return base
+    return base if adapter is None else with_adapter(base, adapter)
+
+
+def with_adapter(base_sha256: str, adapter: ServedAdapter) -> str:
+    """The fingerprint of a base and an adapter, whose files are read now. Raises GeneratorError."""
     files = [Path(adapter.path) / name for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG)]
     try:
         hashes = [file_sha256(file) for file in files]
@@ -173,7 +195,7 @@ def weights_sha256(folder: Path, models_dir: Path, adapter: ServedAdapter | None
         ) from error
     if adapter.sha256 and hashes[0] != adapter.sha256:
         raise GeneratorError(f"The adapter {adapter.name} is damaged; roll back to another one.")
-    return combined([base, *hashes])
+    return combined([base_sha256, *hashes])
 
 
 def _from_hub(source: ModelSource, *, only_local: bool = False) -> Path:

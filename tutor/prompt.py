@@ -13,6 +13,10 @@ SYSTEM = (
     "You answer a learner's question about a course. Use only the notes. "
     "Answer in one or two short sentences, in the words of the notes."
 )
+ABSTAIN = "The notes do not answer this."
+"""What an adapter is trained to write where the notes are silent. Whether the material covers a question is decided
+before any model is asked (`retrieval.evidence`), so in a turn this is a draft without a usable sentence: the material
+answers."""
 CLOSED_BOOK_SYSTEM = "You answer a learner's question in one or two short sentences."
 
 

@@ -7,8 +7,6 @@ it writes. An unchanged course is recognised by its hashes.
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from db.errors import NotFound
 from db.session import Database
+from tutor.serving import BASE, Generators, find_adapter
 from tutor.settings import Settings, SettingsError
-from tutor.wire import InputError
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from db.registry import ServedAdapter
     from retrieval.records import Embedder
     from retrieval.retriever import PassageReading, Retriever
     from tutor.cards import Cards
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
     from tutor.turn import Tutor
 
 COURSE_SOURCE = "course"
-BASE = "base"
-KEPT_GENERATORS = 2  # what is served, and one to compare it with: each is a whole model in memory
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +51,15 @@ class Services:
     lessons: Lessons
     cards: Cards
     quizzes: Quizzes
+    generators: Generators | None = None
+    """Where the settings name what writes; None where the caller brought generators of its own, or none."""
 
     def check_adapter(self, name: str | None) -> None:
-        """Raise NotFound for an adapter that isn't registered, InputError where a server writes."""
+        """Raise NotFound for an adapter that isn't registered, GeneratorError for one that a server can't load."""
         if name is not None and name != BASE:
-            _adapter(self.settings, self.database, name)
+            find_adapter(self.database, name)
+            if self.settings.server_url is not None:
+                self.tutor.generator_for(name)
 
     def load_embedder(self) -> None:
         """Load the embedder now, so that the timings of what follows are those of the work. Raises EmbedderError."""
@@ -108,8 +106,7 @@ def build_services(
             embedder = load_embedder(settings.embedder, threads=settings.threads)
             reader = reader or Reader(threads=settings.threads)
             judge = Entailment(threads=settings.threads)
-        if generator_for is None:
-            generator_for = _generators(settings, database) if with_generator else _no_generator
+        generators = _generators(settings, database) if with_generator and generator_for is None else None
         if index_course:
             update_course(settings, database, embedder, on_progress)
         reranker = Reranker(settings.reranker) if settings.reranker else None
@@ -121,11 +118,12 @@ def build_services(
             settings,
             database,
             retriever,
-            Tutor(database, retriever, generator_for, settings, judge),
+            Tutor(database, retriever, generator_for or generators or _no_generator, settings, judge),
             learner_id,
             lessons,
             Cards(database, learner_id),
             Quizzes(lessons),
+            generators,
         )
     except BaseException:
         database.close()
@@ -175,33 +173,6 @@ def builtin_course() -> Path:
     return Path(str(files("tutor"))) / "course"
 
 
-class Generators:
-    """Gives the generator with an adapter: None for what is served now, "base" for the bare model, or a name.
-
-    Each is loaded once, with its first use; while one thread loads, the others wait for it.
-    """
-
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._settings = settings
-        self._database = database
-        self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, Generator] = OrderedDict()
-
-    def __call__(self, name: str | None) -> Generator:
-        """Raises NotFound for an adapter nobody registered, GeneratorError if the model can't be loaded."""
-        from tutor.models import load_generator
-
-        adapter = None if name == BASE else _adapter(self._settings, self._database, name)
-        key = adapter.sha256 if adapter else BASE
-        with self._lock:
-            if key not in self._loaded:
-                while len(self._loaded) >= KEPT_GENERATORS:
-                    self._loaded.popitem(last=False)
-                self._loaded[key] = load_generator(self._settings, adapter)
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-
-
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
     """The database alone: for commands that need no model."""
@@ -241,26 +212,13 @@ def ensure_home(settings: Settings) -> None:
         ) from None
 
 
-def _adapter(settings: Settings, database: Database, name: str | None) -> ServedAdapter | None:
-    """The adapter of this name, or the served one for None."""
-    from db.registry import find_adapter, served_adapter
-
-    if settings.server_url is not None:
-        if name is not None:
-            raise InputError(f"adapter {name!r} can't be used: a server writes; unset `server_url` first")
-        return None
-    with database.session(readonly=True) as session:
-        found = served_adapter(session) if name is None else find_adapter(session, name)
-    if found is None and name is not None:
-        raise NotFound(f"There is no adapter {name!r}; use `base`, or see: python -m finetune list")
-    return found
-
-
 def _generators(settings: Settings, database: Database) -> Generators:
     """Raises GeneratorError where the settings name a model that can't exist, before anyone waits for it."""
+    from tutor.adapters import register_shipped
     from tutor.models import resolve_generator
 
     resolve_generator(settings)
+    register_shipped(settings, database)
     return Generators(settings, database)
 
 

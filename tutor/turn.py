@@ -19,6 +19,7 @@ from db.errors import NotFound
 from retrieval.evidence import Evidence, select_evidence
 from retrieval.grounding import already_said, check_sentence, hopeless, pairs_to_judge
 from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
+from tutor.busy import answering
 from tutor.clock import StageClock
 from tutor.events import (
     DraftDelta,
@@ -162,6 +163,7 @@ class _Run:
         self.status: Status = "interrupted"
         self.error: str | None = None
         self.checked = True
+        self.confidence: float | None = None
         self.builder = AnswerBuilder()
         self.passages: tuple[Passage, ...] = ()
         self.messages: list[Message] = []
@@ -177,6 +179,7 @@ class _Run:
             yield TurnStarted(self.turn_id, self.conversation_id)
             with self.clock.stage("retrieve"):
                 self.passages, evidence = self.tutor.search(self.query)
+            self.confidence = evidence.confidence
             yield PassagesFound(self.query, self.passages)  # sources are on screen before the first word
             if not evidence.covered:
                 yield from self._decline()
@@ -296,7 +299,8 @@ class _Run:
         """Whatever happens inside, the turn is completed once with what is known; then the result is there."""
         result: list[TurnResult] = []
         try:
-            yield lambda: result[0]
+            with answering(self.tutor.settings.home):  # a training that runs beside stands still meanwhile
+                yield lambda: result[0]
         except GeneratorError as error:  # closed book: there is no material to fall back on
             self.status, self.error = "failed", str(error)
         except (GeneratorExit, KeyboardInterrupt):
@@ -327,6 +331,7 @@ class _Run:
             usage=self.usage,
             model=self.identity,
             error=self.error,
+            confidence=self.confidence,
         )
         with self.tutor.database.session() as session:
             save_result(session, result, self.messages, self.draft)

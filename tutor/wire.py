@@ -150,6 +150,7 @@ class FeedbackLine:
     correction: str | None = None
     comment: str | None = None
     request_id: str | None = None
+    reason: str | None = None
 
 
 def read_objects(lines: Iterable[bytes]) -> Iterator[tuple[int, Json | InputError]]:
@@ -203,6 +204,7 @@ def feedback_from_json(value: Mapping[str, Any]) -> FeedbackLine:
         correction=text_field(value, "correction"),
         comment=text_field(value, "comment"),
         request_id=text_field(value, "request_id"),
+        reason=text_field(value, "reason"),
     )
 
 

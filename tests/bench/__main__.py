@@ -7,6 +7,8 @@
                                      train the judge, train the reader, fit evidence and coverage; how good they
                                      are is what `study-tutor eval` says
     python -m tests.bench grounding  the sentence check on labelled pairs
+    python -m tests.bench finetune   training beside plain TRL; with --beside-chat, beside somebody who chats
+    python -m tests.bench documents  search (and answers) on 1,410 pages of Debian's git and PostgreSQL documentation
 
 With `--llama-cpp PYTHON`, the interpreter of an environment that has llama-cpp-python, the same model file answers the
 same messages with the same number of tokens and threads in turn, one question by us, one by it, and the ratio of each
@@ -35,8 +37,10 @@ def main() -> int:
         "grading": "grading",
         "reading": "reading",
         "evidence": "evidence",
+        "finetune": "finetune",
         "retrieval": "at_size",
         "grounding": "grounding",
+        "documents": "documents",
     }
     if sys.argv[1:2] and sys.argv[1] in apart:
         return import_module(f"tests.bench.{apart[sys.argv[1]]}").main(sys.argv[2:])

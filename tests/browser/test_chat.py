@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from db import conversations, feedback
+from db import conversations, feedback, registry
 
 QUESTION = "Which piece of text does a model handle as one unit?"
 PIECE = "A token is a piece of text."
@@ -110,6 +110,61 @@ def test_thumb_and_correction_are_stored_once_and_said_to_change_nothing_now(
 
     page.reload()
     page.wait_for_selector("#thread .down[aria-pressed=true]")
+
+
+def test_feedback_has_a_reason_a_visible_fate_and_a_way_back(
+    server: Any, open_page: Callable[..., Any], ask: Callable[..., None]
+) -> None:
+    page = open_page("/chat")
+    ask(page, QUESTION)
+    assert (
+        page.inner_text("#live .thumb-note")
+        == "A thumb is kept for the next training run. It changes nothing now."
+    )
+    page.click("#live [data-rating=down]")
+    page.wait_for_selector("#live .promise >> text=Saved for the next training run")
+    assert page.evaluate("document.activeElement.dataset.rating") == "down"
+    (turn,) = _turns(server, page)
+
+    def said() -> Any:
+        return server.rows(feedback.feedback_for_turn, server.services.learner_id, turn.id)
+
+    page.focus("#live [data-reason=too_long]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#live [data-reason=too_long][aria-pressed=true]")
+    assert page.evaluate("document.activeElement.dataset.reason") == "too_long"
+    page.click("#live [data-reason=wrong]")
+    page.wait_for_selector("#live [data-reason=wrong][aria-pressed=true]")
+    assert page.locator("#live .reason[aria-pressed=true]").count() == 1
+    assert (said().rating, said().reason) == ("down", "wrong")
+    page.click("#live [data-reason=wrong]")
+    page.wait_for_selector("#live .reasons:not(:has([aria-pressed=true]))")
+    assert said().reason is None
+
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    with server.services.database.session() as session:
+        data = registry.put_dataset(session, "d" * 64, "/d", {}, 0, [said().id])
+        feedback.set_fate(session, [said().id], "in_dataset", dataset_id=data.id)
+    page.reload()
+    page.wait_for_selector(f"#thread .promise >> text=In data set {data.id}, made for training.")
+    with server.services.database.session() as session:
+        feedback.set_fate(session, [said().id], "rejected", reason="nothing says <i>what</i> is right")
+    page.reload()
+    page.wait_for_selector(
+        "#thread .promise >> text=Left out of training: nothing says <i>what</i> is right."
+    )
+
+    page.click("#thread [data-act=unrate]")
+    page.wait_for_selector("#thread .thumb-note")
+    assert page.locator("#thread [aria-pressed=true]").count() == 0
+    assert said() is None
+    with server.services.database.session(readonly=True) as session:
+        assert [d.withdrawn for d in registry.list_datasets(session)] == [1]
+    page.click("#thread [data-rating=up]")
+    page.wait_for_selector("#thread .up[aria-pressed=true]")
+    assert page.locator("#thread .reason").count() == 0
+    assert said().rating == "up"
 
 
 def test_a_conversation_survives_a_restart_and_goes_on(

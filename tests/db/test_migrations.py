@@ -111,17 +111,19 @@ def test_the_migrated_tables_are_those_of_the_models(migrated_and_created: tuple
             )
             names = ", ".join(f"'{name}'" for name in Base.metadata.tables)
             for name, sql in ours.execute(text(f"{listing} ({names})")):
-                assert ("AUTOINCREMENT" in sql) == (name not in ("index_state", "feedback_requests")), name
+                assert ("AUTOINCREMENT" in sql) == (
+                    name not in ("index_state", "feedback_requests", "dataset_items")
+                ), name
 
 
 @pytest.fixture
 def next_migration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pretend that a later version has one more migration, which rebuilds a table others refer to."""
     folder = tmp_path_factory.mktemp("later")
-    (folder / "0003_later.py").write_text(
+    (folder / "0004_later.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        "revision, down_revision = '0003', '0002'\n"
+        "revision, down_revision = '0004', '0003'\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('learners', recreate='always') as table:\n"
         "        table.add_column(sa.Column('colour', sa.Text(), nullable=True))\n"
@@ -136,9 +138,9 @@ def next_migration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         return made
 
     monkeypatch.setattr(upgrade, "alembic_config", config)
-    monkeypatch.setattr(upgrade, "REVISIONS", ("0001", "0002", "0003"))
-    monkeypatch.setattr(upgrade, "HEAD", "0003")
-    return folder / "0003_later.py"
+    monkeypatch.setattr(upgrade, "REVISIONS", ("0001", "0002", "0003", "0004"))
+    monkeypatch.setattr(upgrade, "HEAD", "0004")
+    return folder / "0004_later.py"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -219,7 +221,7 @@ def test_an_older_database_is_copied_then_migrated(
     tmp_path: Path, new_sqlite_file: Path, next_migration: Path
 ) -> None:
     path = _used(tmp_path / "study.sqlite3", new_sqlite_file)
-    with pytest.raises(DatabaseUnavailable, match="older schema 0002"):
+    with pytest.raises(DatabaseUnavailable, match="older schema 0003"):
         Database.open(path, migrate=False)
     assert list(tmp_path.glob("*before*")) == []
     database = Database.open(path)
@@ -229,8 +231,8 @@ def test_an_older_database_is_copied_then_migrated(
         assert session.scalar(text("SELECT title FROM conversations")) == "kept"
         assert session.scalar(text("PRAGMA foreign_keys")) == 1
     database.close()
-    (backup,) = tmp_path.glob("study.before-0003-*.sqlite3")
-    assert upgrade.file_revision(backup) == "0002"
+    (backup,) = tmp_path.glob("study.before-0004-*.sqlite3")
+    assert upgrade.file_revision(backup) == "0003"
     engine = sqlite_engine(backup)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT title FROM conversations")) == "kept"
@@ -246,7 +248,7 @@ def test_a_failing_migration_changes_nothing(
     path = _used(tmp_path / "study.sqlite3", new_sqlite_file)
     with pytest.raises(ZeroDivisionError):
         Database.open(path)
-    assert upgrade.file_revision(path) == "0002"
+    assert upgrade.file_revision(path) == "0003"
     engine = sqlite_engine(path)
     with engine.connect() as connection:
         assert "colour" not in {column["name"] for column in inspect(connection).get_columns("learners")}

@@ -53,6 +53,13 @@ def test_a_pair_is_judged_alike_in_any_company(judge: Entailment) -> None:
 
 
 @pytest.mark.models
+def test_a_sentence_without_end_is_judged_by_its_beginning(judge: Entailment) -> None:
+    long = "The moon causes the tides. " + "Ξ×∂ " * 300  # a model that has lost its way
+    (found,) = judge.judge([(long, "The tides are caused by the moon.")])
+    assert found.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.models
 def test_damaged_weights_and_another_backbone_are_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "entailment.safetensors"
     damaged.write_bytes(entailment.WEIGHTS.read_bytes()[:5000])

@@ -136,7 +136,7 @@ def test_a_draft_that_strays_is_given_up_before_its_end() -> None:
 
 
 def test_a_judge_may_refuse_what_the_rules_let_through_and_nothing_else() -> None:
-    draft, source = "Training changes the weights of a model.", evidence(TRAINING)
+    draft, source = "In training, the weights of a model are changed.", evidence(TRAINING)
     states, contradicts = (np.array([[0.1, p, 0.9 - p]], np.float32) for p in (0.8, 0.1))
     assert pairs_to_judge(draft, source) == [(draft, TRAINING)]
     assert check_sentence(draft, NEAR, source, "What does training do?", states).supported
@@ -144,3 +144,26 @@ def test_a_judge_may_refuse_what_the_rules_let_through_and_nothing_else() -> Non
     assert refused.reasons == ("the evidence says otherwise",)
     wrong = "Inference changes the weights of a model."
     assert not check_sentence(wrong, NEAR, source, "What does training do?", states).supported
+
+
+CONTRADICTED = np.array([[0.0, 0.0, 1.0]], np.float32)
+BYTES = "Each fetch moves 12 bytes for a card, and a slow disk may need longer."
+
+
+@pytest.mark.parametrize(
+    ("draft", "shown"),
+    [
+        ("Each fetch moves 12 bytes.", True),  # words left out, none moved: the judge isn't heard
+        ("A slow disk moves 12 bytes for each card.", False),
+        ("A slow disk need longer.", False),  # "may" is gone, so it is
+    ],
+)
+def test_the_judge_is_heard_where_more_was_done_than_leaving_words_out(draft: str, shown: bool) -> None:
+    items = evidence(BYTES)
+    assert check_sentence(draft, NEAR, items, "What is moved?", CONTRADICTED).supported is shown
+
+
+def test_words_about_the_task_are_fine_where_the_material_has_them() -> None:
+    source = "A long context hides the answer in the middle."
+    assert check_sentence(source, NEAR, evidence(source), "Why do models overlook things?").supported
+    assert not check_sentence("The answer is training.", NEAR, evidence(TRAINING), "What changes?").supported

@@ -255,6 +255,34 @@ def test_feedback_survives_the_round_trip_and_repeats_change_nothing(shell: Shel
     assert [row.get("correction") for row in again] == [mine["correction"], None]
 
 
+def test_feedback_carries_its_reason_and_its_fate_and_can_be_taken_back(shell: Shell, tmp_path: Path) -> None:
+    said = {"question": "What is a token?", "answer": "A coin.", "rating": "down", "reason": "wrong"}
+    path = batch(tmp_path, said, said | {"reason": "boring"}, said | {"reason": "off_topic"})
+    report = shell.json("feedback", "import", path, code=2)
+    assert (report["imported"], [item["line"] for item in report["rejected"]]) == (2, [2])
+    assert "unknown reason 'boring'" in report["rejected"][0]["reason"]
+    assert shell.json("feedback", "import", path, code=2)["unchanged"] == 2
+    first, second = shell.json("feedback", "list")
+    assert (first["reason"], second["reason"]) == ("wrong", "off_topic")
+    assert (first["fate"], first["dataset_id"], first["adapter"]) == ("queued", None, None)
+    assert [json.loads(line)["reason"] for line in shell("feedback", "export", "-").splitlines()] == [
+        "wrong",
+        "off_topic",
+    ]
+    assert shell.json("feedback", "opt-out") == {"opted_out": True, "concerned": 2}
+    listed = shell.json("feedback", "list")
+    assert {(row["fate"], row["fate_reason"]) for row in listed} == {
+        ("withdrawn", "you opted out of training")
+    }
+    assert "kept out of training" in shell("feedback", "opt-out")
+    assert shell.json("feedback", "opt-in") == {"opted_out": False, "concerned": 2}
+    assert shell.json("feedback", "remove", str(first["id"])) == {"removed": first["id"]}
+    shell("feedback", "remove", str(first["id"]), code=2)
+    (left,) = shell.json("feedback", "list")
+    assert (left["id"], left["fate"]) == (second["id"], "queued")
+    assert "off_topic" in shell("feedback", "list")
+
+
 def test_check_finds_what_doctor_then_reports(shell: Shell) -> None:
     shell("search", "tokens")
     assert shell.json("check")["ok"] is True
@@ -313,29 +341,3 @@ def test_only_this_machine_is_loopback(host: str, loopback: bool) -> None:
     from tutor.commands.serve import is_loopback
 
     assert is_loopback(host) is loopback
-
-
-def test_a_generator_is_loaded_once_for_each_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from db.registry import ServedAdapter
-    from tutor import services
-    from tutor.settings import load_settings
-
-    loaded: list[str] = []
-
-    def load(settings: Any, adapter: ServedAdapter | None) -> Callable[[], None]:
-        loaded.append(adapter.name if adapter else "base")
-        return lambda: None
-
-    one = ServedAdapter("one", "/one", "smol", "1" * 64)
-    adapters = {None: one, "one": one, "two": ServedAdapter("two", "/two", "smol", "2" * 64)}
-    monkeypatch.setattr("tutor.models.load_generator", load)
-    monkeypatch.setattr(services, "_adapter", lambda settings, database, name: adapters[name])
-    generator_for = services.Generators(load_settings(home=tmp_path), None)  # type: ignore[arg-type]
-    assert generator_for(None) is generator_for("one")
-    assert generator_for("base") is generator_for("base")
-    assert loaded == ["one", "base"]
-    generator_for("two")  # the third: the one not used for longest goes
-    generator_for("base")
-    assert loaded == ["one", "base", "two"]
-    generator_for(None)
-    assert loaded == ["one", "base", "two", "one"]

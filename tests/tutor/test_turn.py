@@ -15,6 +15,7 @@ from retrieval.retriever import Retriever
 from tutor.events import DraftDelta, PassagesFound, SentenceChecked, TurnLogged, TurnStarted
 from tutor.generators.protocol import GeneratorError, Message
 from tutor.generators.scripted import ScriptedGenerator
+from tutor.prompt import ABSTAIN
 from tutor.settings import Settings
 from tutor.turn import QuestionError, Tutor, valid_question
 
@@ -133,6 +134,12 @@ def test_when_the_material_is_silent_no_model_is_asked(classroom: Classroom) -> 
     assert classroom.asked == []
     assert result.citations == ()
     assert "does not cover" in result.answer
+
+
+def test_a_draft_that_declines_does_not_outweigh_the_material(classroom: Classroom) -> None:
+    classroom.drafts = [ABSTAIN]
+    result = classroom.ask("What is a token?")
+    assert (result.status, result.answer) == ("quoted", f"{TOKEN} [1]")
 
 
 def test_a_stopped_turn_keeps_what_was_shown_and_frees_the_model(classroom: Classroom) -> None:

@@ -173,8 +173,25 @@ def test_search_feedback_and_history(app: App, client: Any) -> None:
 
     asked = client.predict("What is a token?", api_name="/ask")
     saved = client.predict(
-        rating="down", turn_id=asked["turn_id"], correction=TOKEN, request_id="f-1", api_name="/feedback"
+        rating="down",
+        turn_id=asked["turn_id"],
+        correction=TOKEN,
+        reason="wrong",
+        request_id="f-1",
+        api_name="/feedback",
     )
+    assert saved == {
+        "id": saved["id"],
+        "turn_id": asked["turn_id"],
+        "rating": "down",
+        "reason": "wrong",
+        "fate": "queued",
+        "fate_reason": None,
+        "dataset_id": None,
+        "adapter": None,
+    }
+    with pytest.raises(Exception, match="unknown reason 'boring'"):
+        client.predict(rating="down", turn_id=asked["turn_id"], reason="boring", api_name="/feedback")
     repeated = client.predict(rating="up", turn_id=asked["turn_id"], request_id="f-1", api_name="/feedback")
     assert saved["id"] == repeated["id"]
     with app.services.database.session(readonly=True) as session:

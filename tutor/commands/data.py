@@ -84,6 +84,7 @@ def forget(
 ) -> None:
     """Delete everything of yours: reading, answers, cards, conversations and ratings."""
     from db.portable import delete_learner_data
+    from tutor.lab_bench import bench_file
     from tutor.services import learner_session
 
     settings = run.load()
@@ -94,6 +95,7 @@ def forget(
         )
     with learner_session(settings) as (session, learner_id):
         deleted = delete_learner_data(session, learner_id)
+    bench_file(settings.home, learner_id).unlink(missing_ok=True)
     if run.json:
         run.emit({"deleted": deleted})
     else:

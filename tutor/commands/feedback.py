@@ -1,4 +1,4 @@
-"""`feedback list|import|export`: ratings and corrections as JSON Lines."""
+"""`feedback list|import|export|remove|opt-out|opt-in`: ratings and corrections, and whether they may be trained on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
     command(feedback, "list")(feedback_list)
     command(feedback, "import")(feedback_import)
     command(feedback, "export")(feedback_export)
-    app.add_typer(feedback, name="feedback", help="List, import or export ratings and corrections.")
+    command(feedback, "remove")(feedback_remove)
+    command(feedback, "opt-out")(opt_out)
+    command(feedback, "opt-in")(opt_in)
+    app.add_typer(feedback, name="feedback", help="Ratings and corrections, and their use in training.")
 
 
 def feedback_list(run: Run) -> None:
@@ -34,10 +37,16 @@ def feedback_list(run: Run) -> None:
     if run.json:
         run.emit([_listed(row) for row in rows])
     elif rows:
-        columns = ("id", "rating", "question", "correction", "fate")
+        columns = ("id", "rating", "reason", "question", "correction", "fate", "data set", "adapter")
         run.table(
             columns,
-            [[row.id, row.rating, row.question[:60], (row.correction or "")[:60], row.fate] for row in rows],
+            [
+                [
+                    *(row.id, row.rating, row.reason or "", row.question[:60], (row.correction or "")[:60]),
+                    *(row.fate, row.dataset_id or "", row.adapter or ""),
+                ]
+                for row in rows
+            ],
         )
     else:
         note("No feedback yet.")
@@ -74,6 +83,47 @@ def feedback_import(
         for item in rejected:
             note(f" rejected  line {item['line']}: {item['reason']}")
     return failures.BAD_INPUT if rejected else failures.DONE
+
+
+def feedback_remove(
+    run: Run, number: Annotated[int, typer.Argument(help="Its id, see `feedback list`.", show_default=False)]
+) -> None:
+    """Delete one rating for good; data sets and adapters made from it are marked."""
+    from db.errors import NotFound
+    from db.feedback import delete_feedback, list_feedback
+    from tutor.services import learner_session
+
+    with learner_session(run.load()) as (session, learner_id):
+        mine = number in [row.id for row in list_feedback(session, learner_id=learner_id)]
+        if not mine or not delete_feedback(session, number):
+            raise NotFound(f"There is no feedback {number}; see: study-tutor feedback list")
+    if run.json:
+        run.emit({"removed": number})
+    else:
+        run.say(f"feedback {number} is removed")
+
+
+def opt_out(run: Run) -> None:
+    """Keep your ratings out of training; data sets and adapters made from them are marked."""
+    _opt(run, out=True)
+
+
+def opt_in(run: Run) -> None:
+    """Let your ratings be used for training (again)."""
+    _opt(run, out=False)
+
+
+def _opt(run: Run, *, out: bool) -> None:
+    from db.feedback import set_opt_out
+    from tutor.services import learner_session
+
+    with learner_session(run.load()) as (session, learner_id):
+        number = set_opt_out(session, learner_id, out)
+    if run.json:
+        run.emit({"opted_out": out, "concerned": number})
+    else:
+        state = "are kept out of training" if out else "may be used for training"
+        run.say(f"your ratings {state} from now on ({number} so far)")
 
 
 def import_lines(session: Session, learner_id: int, lines: Iterable[bytes]) -> Json:
@@ -119,6 +169,7 @@ def feedback_json(row: Feedback) -> Json:
         "rating": row.rating,
         "correction": row.correction,
         "comment": row.comment,
+        "reason": row.reason,
     }
     return {key: value for key, value in line.items() if value is not None}
 
@@ -132,7 +183,8 @@ def _feedback(run: Run) -> list[Feedback]:
 
 
 def _listed(row: Feedback) -> Json:
-    fate = {"fate": row.fate, "fate_reason": row.fate_reason}
+    fate: Json = {"fate": row.fate, "fate_reason": row.fate_reason}
+    fate |= {"dataset_id": row.dataset_id, "adapter": row.adapter}
     times = {"created_at": row.created_at.isoformat(), "updated_at": row.updated_at.isoformat()}
     return {"id": row.id, **feedback_json(row), **fate, **times}
 
@@ -148,7 +200,8 @@ def _our_turn(session: Session, learner_id: int, line: FeedbackLine) -> int | No
 
 
 def _content(said: Feedback | FeedbackLine, turn_id: int | None) -> tuple[str | int | None, ...]:
-    return (turn_id, said.question, said.answer, said.rating, said.correction or None, said.comment or None)
+    more = (said.correction or None, said.comment or None, *([said.reason] if said.reason else ()))
+    return (turn_id, said.question, said.answer, said.rating, *more)
 
 
 def _save(session: Session, learner_id: int, line: FeedbackLine, turn_id: int | None) -> Feedback:
@@ -165,5 +218,6 @@ def _save(session: Session, learner_id: int, line: FeedbackLine, turn_id: int | 
         messages=None if line.messages is None else [dict(message) for message in line.messages],
         correction=line.correction,
         comment=line.comment,
+        reason=line.reason,
         request_id=line.request_id or f"import-{digest[:32]}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,14 +64,19 @@ def check(
         typer.Argument(help="Course pages, or a folder of them, to check instead.", show_default=False),
     ] = None,
 ) -> int:
-    """Check the stored data (exit code 3 when something is damaged), or course pages (2 when one is wrong)."""
+    """Check the stored data and the adapters (exit code 3 when something is damaged), or course pages (2 when one is
+    wrong)."""
     if pages:
         return _check_pages(run, pages)
     from db.maintenance import check as check_database
+    from tutor.adapters import adapter_problems
     from tutor.services import open_database
 
     with open_database(run.load()) as database:
         report = check_database(database)
+        if report.counts.get("adapters"):
+            problems = (*report.problems, *adapter_problems(database))
+            report = replace(report, ok=not problems, problems=problems)
         where = database.url_for_display
     if run.json:
         run.emit(check_json(report) | {"database": where})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrieval.evaluate import estimate, paired, quotes_gold, reliability
+from retrieval.words import words
 from tutor.agreement import quantile
 from tutor.evaluation.questions import Question
 from tutor.evaluation.retrieval import estimate_json, shown
@@ -85,6 +86,13 @@ def says(text: str, wanted: str) -> bool:
     return " ".join(wanted.lower().split()) in " ".join(text.lower().split())
 
 
+def token_f1(text: str, reference: str) -> float:
+    """How far two texts use the same words (as bags, whatever their case): 1.0 the same, 0.0 none in common."""
+    said, wanted = Counter(words(text)), Counter(words(reference))
+    common = (said & wanted).total()
+    return 2 * common / (said.total() + wanted.total()) if common else 0.0
+
+
 def answer_all(
     questions: Sequence[Question],
     tutor: Tutor,
@@ -97,8 +105,7 @@ def answer_all(
         if on_progress:
             on_progress(question.id, number, len(questions))
         turn = tutor.ask(question.question, learner_id=learner_id)
-        _, evidence = tutor.search(turn.query)
-        found.append(Answered(question, turn, evidence.confidence))
+        found.append(Answered(question, turn, turn.confidence or 0.0))
     return found
 
 

@@ -123,19 +123,11 @@ class LocalGenerator:
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         text = self._tokenizer.apply_chat_template(
-            [{"role": m["role"], "content": self._defused(m["content"])} for m in messages],
+            [{"role": m["role"], "content": defused(m["content"], self._special)} for m in messages],
             tokenize=False,
             add_generation_prompt=True,
         )
         return list(self._backend.encode(text, add_special_tokens=False).ids)
-
-    def _defused(self, text: str) -> str:
-        """`text` with nothing in it that the model could take for the end of a message or a new role."""
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        for token in self._special:
-            if token in text:
-                text = text.replace(token, f"{token[:1]}\u200b{token[1:]}")
-        return text
 
 
 class LocalDraft:
@@ -160,6 +152,16 @@ class LocalDraft:
 
     def cancel(self) -> None:
         self.cancelled.set()
+
+
+def defused(text: str, special: Sequence[str]) -> str:
+    """`text` with nothing in it that the model could take for one of its `special` tokens: the end of a message or
+    a new role. Training reads its examples through this too."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    for token in special:
+        if token in text:
+            text = text.replace(token, f"{token[:1]}\u200b{token[1:]}")
+    return text
 
 
 def _work(

@@ -14,10 +14,13 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tutor.generators.protocol import FinishReason, GeneratorError, Message, ModelIdentity, Usage
+
+if TYPE_CHECKING:
+    from db.registry import ServedAdapter
 
 _CONNECT_S = 5.0
 _RETRIES = 1  # before the first byte only; what was begun is never repeated
@@ -33,13 +36,25 @@ class ServerGenerator:
     """A `Generator` over a server; the server decides how many drafts it writes at once.
 
     `model` of None means the only one the server offers. `timeout_s` bounds the wait for the first words (retry
-    included) and for each further piece. Nothing is contacted before the identity or a draft is asked for.
+    included) and for each further piece. Nothing is contacted before the identity, a draft or `load_adapter` is
+    asked for. `registered` are the names of all adapters of ours: one that a server was started with stays off
+    unless it is the `adapter`.
     """
 
     def __init__(
-        self, base_url: str, model: str | None = None, *, api_key: str | None = None, timeout_s: float = 60.0
+        self,
+        base_url: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 60.0,
+        adapter: ServedAdapter | None = None,
+        registered: Sequence[str] = (),
     ) -> None:
         self._base_url = base_url
+        self._adapter = adapter
+        self._registered = frozenset(registered)
+        self._addressed: dict[str, Any] | None = None  # what a request says to get the adapter, or none
         self._model = model
         self._api_key = api_key
         self._timeout_s = timeout_s
@@ -50,7 +65,12 @@ class ServerGenerator:
     @property
     def identity(self) -> ModelIdentity:
         """The server does not tell its weights. Asks for the model's name where none is set: GeneratorError."""
-        return ModelIdentity(base=self._model_name(), adapter=None, weights_sha256="")
+        adapter = self._adapter.name if self._adapter else None
+        return ModelIdentity(base=self._model_name(), adapter=adapter, weights_sha256="")
+
+    def load_adapter(self) -> None:
+        """Have the server take the adapter. Raises GeneratorError where it can't."""
+        self._addressed = self._submit(self._load_adapter).result()
 
     def stream(self, messages: Sequence[Message], *, max_new_tokens: int) -> ServerDraft:
         """Send the question. What fails is raised while iterating; GeneratorError here if no model is named."""
@@ -61,10 +81,17 @@ class ServerGenerator:
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
-        }
+        } | self._address()
         draft = ServerDraft()
         draft.task = self._submit(lambda: self._write(draft, request))
         return draft
+
+    def _address(self) -> dict[str, Any]:
+        if self._addressed is None and self._adapter is not None:
+            self.load_adapter()
+        elif self._addressed is None:
+            self._addressed = self._submit(self._without).result() if self._registered else {}
+        return self._addressed or {}
 
     def _model_name(self) -> str:
         if self._model is None:
@@ -91,6 +118,29 @@ class ServerGenerator:
             raise self._error(f"{offered}; name the one to use in the setting `server_model`")
         return names[0]
 
+    async def _load_adapter(self) -> dict[str, Any]:
+        from tutor.generators.server_adapters import take
+
+        assert self._adapter is not None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                taken = await take(self._client, self._base_url, self._adapter)
+        except Exception as error:  # noqa: BLE001
+            raise self._explained(error) from None
+        if isinstance(taken, str):
+            raise self._error(f"can't serve the adapter {self._adapter.name}: {taken}")
+        return taken
+
+    async def _without(self) -> dict[str, Any]:
+        """What a request says so that none of our adapters is used; nothing where the server doesn't answer that."""
+        from tutor.generators.server_adapters import without
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await without(self._client, self._base_url, self._registered)
+        except Exception:  # noqa: BLE001  the question itself will tell what is wrong
+            return {}
+
     async def _write(self, draft: ServerDraft, request: dict[str, Any]) -> None:
         finish: str | None = None
         try:
@@ -114,7 +164,7 @@ class ServerGenerator:
             draft.pieces.put(None)
 
     def _error(self, what: str) -> GeneratorError:
-        return GeneratorError(f"The model server {_address(self._base_url)} {what}.")
+        return GeneratorError(f"The model server {_shown_address(self._base_url)} {what}.")
 
     def _explained(self, error: Exception) -> GeneratorError:
         """One line about an error, in our own words: the server's words may quote the key."""
@@ -127,6 +177,8 @@ class ServerGenerator:
                 f"did not answer within {self._timeout_s:g} s; try again or raise `server_timeout_s`"
             )
         if isinstance(error, openai.APIStatusError):
+            if error.status_code == 404:
+                self._addressed = None  # a server that was started again has forgotten the adapter
             return self._error(self._of_status(error.status_code))
         if isinstance(error, openai.APIConnectionError):
             return self._error(
@@ -198,7 +250,7 @@ def _start(
         )
     except Exception as error:
         raise GeneratorError(
-            f"The setting `server_url` ({_address(base_url)}) is no address; one looks like http://127.0.0.1:8000/v1."
+            f"The setting `server_url` ({_shown_address(base_url)}) is no address; one looks like http://127.0.0.1:8000/v1."
         ) from error
     client.organization = client.project = None  # likewise
     loop = asyncio.new_event_loop()
@@ -232,7 +284,7 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread | None = None
         thread.join(timeout=2)
 
 
-def _address(url: str) -> str:
+def _shown_address(url: str) -> str:
     """Host and path of an address, without a user's name and password."""
     try:
         parts = urlsplit(url)

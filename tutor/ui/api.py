@@ -112,8 +112,9 @@ class Api:
         comment: str | None = None,
         messages: list[dict] | None = None,
         request_id: str | None = None,
+        reason: str | None = None,
     ) -> dict:
-        """Save a rating ("up" or "down") with an optional correction; gives the committed id.
+        """Save a rating ("up" or "down") with an optional correction and reason; gives the committed id and its fate.
 
         With a turn_id, question and answer are the turn's. A repeated request_id gives the first result again.
         """
@@ -122,6 +123,7 @@ class Api:
             "turn_id": turn_id,
             "correction": correction,
             "comment": comment,
+            "reason": reason,
         }
         sent |= {"question": question, "answer": answer, "messages": messages, "request_id": request_id}
         try:
@@ -139,11 +141,14 @@ class Api:
                     messages=None if line.messages is None else [dict(message) for message in line.messages],
                     correction=line.correction,
                     comment=line.comment,
+                    reason=line.reason,
                     request_id=line.request_id,
                 )
         except Exception as error:
             raise _told(error) from error
-        return {"id": saved.id, "turn_id": saved.turn_id, "rating": saved.rating, "fate": saved.fate}
+        told = {"id": saved.id, "turn_id": saved.turn_id, "rating": saved.rating, "fate": saved.fate}
+        fate = {"fate_reason": saved.fate_reason, "dataset_id": saved.dataset_id, "adapter": saved.adapter}
+        return told | {"reason": saved.reason} | fate
 
     def history(self, days: int = 30, limit: int = 50) -> dict:
         """Pages read, questions asked and answered, and time spent, by day."""

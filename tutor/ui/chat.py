@@ -92,7 +92,14 @@ class ChatPage:
                 listed = layout.surface("conversations", "")
             with gr.Column(elem_id="chat-main", min_width=0):
                 calls = ChatCalls(self._services, self._store)
-                on_turns = [calls.rate, calls.details, calls.sources_of, calls.save_card, calls.quiz]
+                on_turns = [
+                    calls.rate,
+                    calls.unrate,
+                    calls.details,
+                    calls.sources_of,
+                    calls.save_card,
+                    calls.quiz,
+                ]
                 on_held = [self._socratic.reply, self._socratic.reveal]
                 thread = layout.surface("thread", "chat", [*on_turns, *on_held, calls.rename, calls.delete])
                 live = layout.surface("live", "live")
@@ -141,7 +148,9 @@ class ChatPage:
 
     def open(self, request: gr.Request) -> tuple[str, str, str]:
         """(conversations, thread, sources) for ?c=, ?page= and ?doc= in the browser's address."""
-        return self.show(dict(request.query_params))
+        listed, thread, sources = self.show(dict(request.query_params))
+        generators = self._services.generators
+        return listed, chat_view.warned(thread, generators.problem if generators else None), sources
 
     def show(self, query: Mapping[str, str]) -> tuple[str, str, str]:
         """The three surfaces for these query values."""

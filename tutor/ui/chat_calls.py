@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from db import conversations, feedback
 from db.errors import NotFound
+from db.feedback import REASONS
 from tutor.socratic import is_held
-from tutor.ui import chat_view, what_view
+from tutor.ui import chat_view, feedback_view, what_view
 from tutor.ui.calls import UNREADABLE, number_of, text_of, told, value
 from tutor.ui.chat_store import ChatStore, word
 from tutor.ui.markup import url
@@ -35,11 +36,17 @@ class ChatCalls:
         self._store = store
 
     def rate(self, sent: Any) -> dict[str, Any]:
-        """Save a thumb or a correction: {turn, rating, correction?, request_id?} -> {id, html} or {error}."""
+        """Save a thumb, a reason or a correction -> {id, html} or {error}.
+
+        {turn, rating, correction?, reason?, request_id?}; a reason of "" takes it back.
+        """
         rating, correction = value(sent, "rating"), value(sent, "correction")
+        reason = "" if rating == "up" else value(sent, "reason")  # a good answer has nothing wrong with it
+        if reason not in (None, "", *REASONS):
+            return {"error": UNREADABLE}
         if rating not in ("up", "down"):
             return {"error": "This rating could not be read; reload the page and try again."}
-        text = correction.strip() if isinstance(correction, str) and correction.strip() else None
+        text = correction.strip() if isinstance(correction, str) else None  # "" takes it back
         with self._database.session() as session:
             turn = self._shown(session, value(sent, "turn"))
             if turn is None:
@@ -53,9 +60,22 @@ class ChatCalls:
                 messages=turn.messages,
                 rating=rating,
                 correction=text,
+                reason=reason,
                 request_id=word(value(sent, "request_id"), 64),
             )
-        return {"id": saved.id, "html": chat_view.feedback(turn.id, saved.rating, saved.correction)}
+        return {"id": saved.id, "html": feedback_view.feedback(turn.id, saved)}
+
+    def unrate(self, sent: Any) -> dict[str, Any]:
+        """Delete what the learner said about {turn} -> {html}."""
+        with self._database.session() as session:
+            turn = self._shown(session, value(sent, "turn"))
+            if turn is None:
+                return {"error": "This answer is not there (any more), so nothing was removed."}
+            said = feedback.feedback_for_turn(session, self._store.learner_id, turn.id)
+            if said is not None:
+                feedback.delete_feedback(session, said.id)
+            out = feedback.opted_out(session, self._store.learner_id)
+        return {"html": feedback_view.feedback(turn.id, None, opted_out=out)}
 
     def details(self, turn_id: Any) -> str:
         """The "What happened" panel of a turn."""

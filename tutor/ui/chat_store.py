@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from db import conversations, reviews
-from db.feedback import feedback_for_turn
+from db.feedback import feedback_for_turn, opted_out
 from tutor import socratic
 from tutor.pages import takeaways
 from tutor.ui import chat_side, chat_view
@@ -105,8 +105,8 @@ class ChatStore:
             follow_ups=turn.follow_ups,
             answer=turn.answer,
             error=turn.error,
-            rating=rated.rating if rated else None,
-            correction=rated.correction if rated else None,
+            rated=rated,
+            opted_out=opted_out(session, self.learner_id),
             running=running,
             tried=socratic.tried(turn.socratic),
             just_tried=just_tried,

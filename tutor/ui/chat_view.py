@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tutor.socratic import Tried
 from tutor.ui import chat_socratic_view
 from tutor.ui.chat_side import Ids, Json, citation_mark, link, place_of
 from tutor.ui.chat_socratic_view import Held
 from tutor.ui.chat_suggest import Suggestion
+from tutor.ui.feedback_view import feedback
 from tutor.ui.markup import READER_TAB, count, esc, icon, join, plain, shorten, url
 
-PROMISE = "Saved for the next training run; nothing about the tutor changes now."
-CORRECTED = "Your correction is saved for the next training run; nothing about the tutor changes now."
+if TYPE_CHECKING:
+    from db.feedback import Feedback
+
 _BADGES = {
     "held": (
         "A hint first",
@@ -52,8 +55,8 @@ class TurnView:
     follow_ups: Sequence[str] = ()
     answer: str = ""
     error: str | None = None
-    rating: str | None = None
-    correction: str | None = None
+    rated: Feedback | None = None
+    opted_out: bool = False
     running: bool = False
     held: Held | None = None
     tried: Tried | None = None
@@ -83,6 +86,11 @@ def thread(turns: Sequence[TurnView], ids: Ids, *, conversation: int | None, las
         turn(view, ids, newest=last_open and index == len(turns) - 1) for index, view in enumerate(turns)
     )
     return f'<div class="thread" data-conversation="{conversation or ""}">{shown}</div>'
+
+
+def warned(shown: str, problem: str | None) -> str:
+    """What is shown, under a line about what isn't served as it should be."""
+    return f'<p class="error" role="status">{esc(problem)}</p>{shown}' if problem else shown
 
 
 def turn(view: TurnView, ids: Ids, *, newest: bool, conversation: int | None = None) -> str:
@@ -169,26 +177,6 @@ def saved_card(first_review: str) -> str:
     return f'<span class="saved" role="status" tabindex="-1">{icon("check")}Saved{when}</span>'
 
 
-def feedback(turn_id: int, rating: str | None, correction: str | None) -> str:
-    """Thumbs, and once one is given, room for a correction and what will happen with both."""
-    thumbs = join(
-        f'<button type="button" class="icon-button {name}" data-act="rate" data-rating="{name}" '
-        f'aria-pressed="{str(rating == name).lower()}" aria-label="{label}" title="{label}">{icon("thumb")}</button>'
-        for name, label in (("up", "Good answer"), ("down", "Not a good answer"))
-    )
-    note = ""
-    if rating:
-        opened = " open" if rating == "down" and not correction else ""
-        note = (
-            f'<div class="feedback-more"><p class="promise" role="status">{CORRECTED if correction else PROMISE}</p>'
-            f"<details{opened}><summary>{'Edit your correction' if correction else 'Add a correction (optional)'}"
-            f'</summary><form data-act="correct" data-rating="{esc(rating)}"><label>What should the answer have said?'
-            f'<textarea name="correction" rows="3" maxlength="4000">{esc(correction or "")}</textarea></label>'
-            '<button type="submit" class="button">Save correction</button></form></details></div>'
-        )
-    return f'<div class="feedback" data-turn="{turn_id}"><span class="thumbs">{thumbs}</span>{note}</div>'
-
-
 def _turn(turn_id: int | None, question: str, body: str, state: str) -> str:
     number = f' id="turn-{turn_id}" data-turn="{turn_id}"' if turn_id else ""
     return (
@@ -261,7 +249,7 @@ def _nearest(view: TurnView, ids: Ids) -> str:
 def _actions(view: TurnView, *, newest: bool) -> str:
     parts = []
     if view.status not in ("failed", "interrupted") and view.sentences:
-        parts.append(feedback(view.id, view.rating, view.correction))
+        parts.append(feedback(view.id, view.rated, opted_out=view.opted_out))
     if view.status in ("answered", "quoted") and any(s["supported"] for s in view.sentences):
         save = '<button type="button" class="text-button" data-act="card">Save as card</button>'
         parts.append(save if view.card is None else saved_card(view.card))

@@ -20,14 +20,19 @@ PAGES = (
     ("Chat", "chat"),
     ("Review", "review"),
     ("Material", "material"),
+    ("Improve", "improve"),
+    ("Lab", "lab"),
     ("History", "history"),
 )
-STYLES = ("app.css", "lesson.css", "study.css", "material.css")
+STYLES = ("app.css", "lesson.css", "study.css", "material.css", "improve.css", "lab.css")
 SCRIPTS = (
     "app.js",
+    "ledger.js",
     "lesson.js",
     "study.js",
     "material.js",
+    "improve.js",
+    "lab.js",
 )  # app.js first: the others add to what it defines
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")

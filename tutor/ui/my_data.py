@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from tutor import exporting
 from tutor.ui.calls import OUR_FAULT, told
 from tutor.ui.guard import same_site
-from tutor.ui.markup import count, join
+from tutor.ui.markup import count, esc, join, url
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -53,7 +53,8 @@ def section() -> str:
         for key, name, what in _FORMATS
     )
     return (
-        "<p>Everything you did here is kept on this machine only, and is yours.</p>"
+        "<p>Everything you did here is kept on this machine only, and is yours. Whether your ratings may be used to "
+        f'train the tutor, you say on the page <a href="{esc(url("improve"))}">Improve</a>.</p>'
         f'<h3>Export</h3><ul class="exports">{exports}</ul>'
         '<h3>Restore</h3><form class="data-form" data-do="restore-file"><label for="restore-file">A JSON export. What '
         "it holds is added; what is here already stays as it is.</label>"
@@ -61,6 +62,7 @@ def section() -> str:
         '<button type="submit" class="button quiet">Restore</button><p class="status" role="status"></p></form>'
         f'<h3>Delete</h3><form class="data-form" data-do="forget" data-confirm="{CONFIRM}"><label for="forget-word">'
         "Reading, answers, cards, conversations and ratings are deleted for good. Export first if in doubt. "
+        "What was trained on your ratings is marked for retraining. "
         f"Then type <strong>{CONFIRM}</strong> to confirm.</label>"
         '<input class="field" id="forget-word" name="confirm" autocomplete="off" autocapitalize="none" '
         'spellcheck="false"><button type="submit" class="button quiet danger" disabled>Delete my data</button>'
@@ -116,12 +118,14 @@ def _restore(services: Services, raw: bytes) -> dict[str, Any]:
 def _forget(services: Services, raw: bytes) -> dict[str, Any]:
     from db.portable import delete_learner_data
     from tutor.commands.data import parse_export
+    from tutor.lab_bench import bench_file
 
     sent = parse_export(raw, "this request")
     if not isinstance(sent, dict) or sent.get("confirm") != CONFIRM:
         return {"error": f"Type “{CONFIRM}” to confirm. Nothing was deleted."}
     with services.database.session() as session:
         deleted = delete_learner_data(session, services.learner_id)
+    bench_file(services.settings.home, services.learner_id).unlink(missing_ok=True)
     return {"deleted": deleted, "told": f"Deleted: {_counted(deleted) or 'there was nothing'}."}
 
 

@@ -9,12 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from db import registry
+from db.registry import ServedAdapter
+from db.session import Database
 from tutor.generators.protocol import GeneratorError, Message, Usage
 from tutor.generators.server import ServerGenerator
+from tutor.serving import Generators
+from tutor.settings import Settings
 
 KEY = "sk-very-secret-0123456789"
 ASKED: list[Message] = [{"role": "user", "content": "What is a token? \ud800"}]
@@ -247,3 +253,145 @@ def test_closing_the_iteration_hangs_up(serve: Any) -> None:
     assert next(pieces) == "A small"
     pieces.close()  # type: ignore[attr-defined]
     assert fake.hung_up.wait(5)
+
+
+ADAPTER = ServedAdapter("v1", "/home/adapters/v1", "tiny", "ab12" * 16)
+
+
+class Hosting:
+    """What a server knows of adapters: how it answers vLLM's and llama.cpp's own addresses."""
+
+    def __init__(self, *, status: int = 200, listed: Any = None) -> None:
+        self.status = status
+        self.listed = listed
+        self.loaded: list[str] = []
+
+    def get(self, handler: Handler) -> None:
+        if handler.path == "/lora-adapters" and self.listed is not None:
+            handler.reply(200, json.dumps(self.listed))
+        elif handler.path == "/v1/models":
+            names = ["tiny", *self.loaded]
+            handler.reply(200, json.dumps({"object": "list", "data": [{"id": name} for name in names]}))
+        else:
+            handler.reply(404, "{}")
+
+    def answer(self, handler: Handler) -> None:
+        asked = handler.server.asked[-1]
+        if handler.path != "/v1/load_lora_adapter":
+            known = asked["model"] in ["tiny", *self.loaded]
+            well(handler) if known else handler.reply(404, "{}")
+        elif self.status != 200 or asked["lora_name"] in self.loaded:
+            handler.reply(self.status if self.status != 200 else 400, "{}")
+        else:
+            self.loaded.append(asked["lora_name"])
+            handler.reply(200, f"Success: LoRA adapter '{asked['lora_name']}' added successfully.")
+
+
+@pytest.fixture
+def host(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Hosting], Fake]:
+    def start(hosting: Hosting) -> Fake:
+        monkeypatch.setattr(Handler, "do_GET", lambda handler: hosting.get(handler))
+        fake: Fake = serve(hosting.answer)
+        return fake
+
+    return start
+
+
+def _said(generator: ServerGenerator) -> str:
+    return "".join(generator.stream(ASKED, max_new_tokens=5))
+
+
+def test_vllm_loads_the_adapter_and_is_addressed_by_its_name(host: Callable[[Hosting], Fake]) -> None:
+    hosting = Hosting()
+    fake = host(hosting)
+    generator = ServerGenerator(fake.url, "tiny", api_key=KEY, adapter=ADAPTER, registered=["v1"])
+    generator.load_adapter()
+    assert fake.asked == [
+        {"lora_name": "v1-ab12ab12", "lora_path": "/home/adapters/v1", "key": f"Bearer {KEY}"}
+    ]
+    assert _said(generator) == "A small piece of text 😀."
+    assert fake.asked[-1]["model"] == "v1-ab12ab12"
+    assert (generator.identity.base, generator.identity.adapter) == ("tiny", "v1")
+
+    again = ServerGenerator(
+        fake.url, "tiny", adapter=ADAPTER
+    )  # the app was started again, the server was not
+    again.load_adapter()
+    assert _said(again)
+    base = ServerGenerator(fake.url, "tiny", registered=["v1"])
+    assert _said(base)
+    assert fake.asked[-1]["model"] == "tiny"
+    assert base.identity.adapter is None
+
+    hosting.loaded.clear()  # the server was started again, the app was not
+    with pytest.raises(GeneratorError, match="knows no model"):
+        _said(generator)
+    assert _said(generator)
+
+
+def test_llama_cpp_is_told_with_each_request(host: Callable[[Hosting], Fake]) -> None:
+    listed = [{"id": 0, "path": "style.gguf", "scale": 0.5}, {"id": 1, "path": "/x/v1.gguf", "scale": 1.0}]
+    fake = host(Hosting(status=404, listed=listed))
+    generator = ServerGenerator(fake.url, "tiny", adapter=ADAPTER, registered=["v1"])
+    generator.load_adapter()
+    assert _said(generator)
+    assert (fake.asked[-1]["model"], fake.asked[-1]["lora"]) == ("tiny", [{"id": 1, "scale": 1.0}])
+    assert generator.identity.adapter == "v1"
+    base = ServerGenerator(fake.url, "tiny", registered=["v1"])  # it would be on otherwise
+    assert _said(base)
+    assert fake.asked[-1]["lora"] == [{"id": 0, "scale": 0.5}, {"id": 1, "scale": 0.0}]
+    stranger = ServerGenerator(fake.url, "tiny", registered=["v2"])
+    assert _said(stranger)
+    assert "lora" not in fake.asked[-1]
+
+
+@pytest.mark.parametrize(
+    ("hosting", "why"),
+    [
+        (Hosting(status=404), "it neither loads adapters"),
+        (
+            Hosting(status=404, listed=[{"id": 0, "path": "v2.gguf", "scale": 1.0}]),
+            "llama.cpp: --lora v1.gguf",
+        ),
+        (Hosting(status=404, listed={"object": "list"}), "it neither loads adapters"),
+        (Hosting(status=400), "it refused to load it (status 400); can it read /home/adapters/v1?"),
+        (Hosting(status=401), "it refused to load it (status 401)"),
+    ],
+)
+def test_a_server_that_cant_says_so_in_one_line(host: Any, hosting: Hosting, why: str) -> None:
+    fake = host(hosting)
+    with pytest.raises(GeneratorError) as error:
+        ServerGenerator(fake.url, "tiny", api_key=KEY, adapter=ADAPTER).load_adapter()
+    line = str(error.value)
+    assert line.startswith(f"The model server {fake.url} can't serve the adapter v1: ")
+    assert why in line
+    assert "\n" not in line
+    assert KEY not in line
+
+
+def test_a_promoted_adapter_reaches_the_server_or_the_base_answers(
+    host: Callable[[Hosting], Fake], tmp_path: Path
+) -> None:
+    database = Database.open(tmp_path / "test.sqlite3")
+    with database.session() as session:
+        registry.register_adapter(
+            session,
+            name="v1",
+            path="/home/adapters/v1",
+            base_model="tiny",
+            sha256="ab12" * 16,
+            manifest={},
+            report={},
+        )
+        registry.promote(session, "v1", "better")
+    hosting = Hosting()
+    settings = Settings(home=tmp_path, server_url=host(hosting).url, server_model="tiny")
+    assert Generators(settings, database)(None).identity.adapter == "v1"
+    assert Generators(settings, database)("base").identity.adapter is None
+    hosting.status = 404
+    generators = Generators(settings, database)
+    assert generators(None).identity.adapter is None
+    assert "can't serve the adapter v1: it neither loads adapters" in str(generators.problem)
+    with pytest.raises(GeneratorError, match="can't serve the adapter v1"):
+        generators("v1")
+    database.close()

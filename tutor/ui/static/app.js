@@ -320,19 +320,6 @@
     place.append(line);
   }
 
-  async function rate(button, rating, correction) {
-    const block = button.closest(".feedback");
-    const sent = { turn: Number(block.dataset.turn), rating, correction, request_id: newId() };
-    const saved = await call(() => chatServer.rate(sent), button);
-    if (!saved) return;
-    if (saved.error) {
-      note(button, saved.error);
-      return;
-    }
-    block.outerHTML = saved.html;
-    $(`.feedback[data-turn="${sent.turn}"] .${rating}`)?.focus({ preventScroll: true });
-  }
-
   function edit(button) {
     const turn = turnOf(button);
     const asked = button.closest(".asked");
@@ -385,7 +372,6 @@
     retry: (button) => ask($(".question", turnOf(button)).textContent, Number(turnOf(button).dataset.turn)),
     edit,
     "cancel-edit": (button) => closeEdit(button.closest("form")),
-    rate: (button) => rate(button, button.dataset.rating),
     sources: async (button) => {
       const html = await call(() => chatServer.sources_of(turnOf(button).dataset.turn), button);
       const panel = $("#sources .sources");
@@ -440,13 +426,12 @@
 
   document.addEventListener("submit", (event) => {
     const act = event.target.dataset.act;
-    if (act !== "correct" && act !== "rename" && act !== "reply") return;
+    if (act !== "rename" && act !== "reply") return;
     event.preventDefault();
     const button = $("[type=submit]", event.target);
     if (button.hasAttribute("aria-busy")) return;
     const sent = new FormData(event.target);
     if (act === "reply") uncover(button, "reply", { reply: sent.get("reply") });
-    else if (act === "correct") rate(button, event.target.dataset.rating, sent.get("correction"));
     else change(button, "rename", { title: sent.get("title") });
   });
 
@@ -484,5 +469,5 @@
     }
   });
 
-  window.studyTutor = { learn, page, chat, live, outgoing, socratic };
+  window.studyTutor = { learn, page, chat, live, outgoing, socratic, acts, call, note, newId, chatServer: () => chatServer };
 })();
