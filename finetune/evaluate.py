@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tutor.services import Services
     from tutor.settings import Settings
 
-SHOWN = 24  # questions whose answers stand side by side in the report
+SHOWN = 40  # questions whose answers stand side by side in the report
 CLOSED_BOOK = 60  # questions of the training pages that are asked without any material
 CLOSED_BOOK_HELD_OUT = 20  # and of the held-out pages, to compare with
 CLOSED_BOOK_TOKENS = 40  # a fact that is known is said by then; the untrained model would ramble on

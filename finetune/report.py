@@ -29,7 +29,7 @@ ROWS = {
     "declined_answerable": "declined, of the answerable",
     "token_f1": "same words as the reference (token F1)",
     "words": "words an answer",
-    "total_ms": "ms a turn, median",
+    "total_ms": "ms a turn",
 }
 DRAFT_ROWS = {
     "supported": "sentences that pass the check",
@@ -95,7 +95,7 @@ _MEASURED = (
 def page(report: Mapping[str, Any]) -> str:
     """The report as a Markdown page."""
     verdict = report["verdict"]
-    served = report["served"]["adapter"] or "the base model, no adapter"
+    served = report["served"]["adapter"] or "the base model alone"
     parts = [
         f"# Adapter {report['adapter']}",
         f"{'**May be served**' if verdict['promote'] else '**Refused**'}, compared with {served} on "
@@ -118,7 +118,8 @@ def page(report: Mapping[str, Any]) -> str:
         "## Training",
         _training(report["training"]),
         "## Answers, side by side",
-        *(_answer(a) for a in report["answers"][:PAGE_ANSWERS]),
+        "Evenly spaced among the held-out questions; nobody chose them.",
+        *(_answer(a) for a in _spread(report["answers"])),
         _card(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -189,6 +190,12 @@ def _training(training: Mapping[str, Any]) -> str:
         f"{f', {memory} MB at most' if memory else ''})."
     )
     return f"{cost} {curve}".strip()
+
+
+def _spread(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """As many as fit a page, evenly spaced."""
+    count = min(PAGE_ANSWERS, len(answers))
+    return [answers[i * len(answers) // count] for i in range(count)]
 
 
 def _answer(answer: Mapping[str, Any]) -> str:

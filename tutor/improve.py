@@ -170,11 +170,15 @@ class Improve:
             if state == "stopped" and self._job(session, job_id).state == "running":
                 jobs.finish_job(session, job_id, "cancelled")
 
-    def preview(self, wait_s: float, *, again: bool = False) -> Preview:
-        """What the next job would train on; `again`: although the last attempt failed."""
-        if again:
+    def preview(self, wait_s: float, *, asked: bool = True) -> Preview | None:
+        """What the next job would train on. Finding out takes a core for minutes, so it begins when somebody has
+        `asked` for it; None until then."""
+        key = self.key()
+        if asked:
             self._previews.forget_failure()
-        return self._previews.get(self.key(), wait_s)
+        elif not self._previews.begun(key):
+            return None
+        return self._previews.get(key, wait_s)
 
     def key(self) -> str:
         """Stands for all feedback and material: another key, another data set."""

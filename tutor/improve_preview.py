@@ -1,7 +1,7 @@
 """What the next job would train on, found out by the trainer itself: `python -m finetune run --dry-run`.
 
-It takes a while (each example is searched for as a question is), so it is kept beside the jobs and asked for again only
-when the feedback or the material has changed.
+It takes a while (each example is searched for as a question is), so it is made when a learner asks for it and kept beside
+the jobs until the feedback or the material has changed.
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ class Previews:
             if self._found is None:
                 self._found = self._read()
             return self._found[1] if self._found and self._found[0] == key else None
+
+    def begun(self, key: str) -> bool:
+        """Whether the preview is known, or being made."""
+        with self._lock:
+            making = self._making is not None and self._making.is_alive()
+        return making or self.known(key) is not None
 
     def get(self, key: str, wait_s: float) -> Preview:
         """The preview; still `working` when it isn't ready after `wait_s` seconds."""

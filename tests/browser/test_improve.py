@@ -205,6 +205,8 @@ def test_feedback_is_listed_with_its_fate_and_can_be_kept_out(
     for text in ("too long", "To have a fixed vocabulary.", "No passage says this.", "In data set 1"):
         assert text in told
     assert "Seven metres <b>long</b>." in told  # text, not markup
+    page.wait_for_selector(".preview[data-state=offer]")
+    page.get_by_role("button", name="Find out").click()
     page.wait_for_selector(".preview[data-state=ready]", timeout=PATIENCE_MS)
     assert "to learn from" in page.inner_text(".preview")
     shot(page, "queue")
@@ -274,7 +276,7 @@ def test_a_running_job_is_watched_stops_and_is_found_dead(server: Any, improve: 
             jobs.finish_job(session, job.id, "cancelled", exit_code=130)
         page.wait_for_selector(".job.is-cancelled")
         assert page.locator("[data-do=resume]").count() == 1
-        page.wait_for_selector(".preview[data-state=ready]", timeout=PATIENCE_MS)
+        page.wait_for_selector(".preview[data-state=offer]", timeout=PATIENCE_MS)
 
         with server.services.database.session() as session:
             jobs.requeue(session, job.id)

@@ -32,7 +32,7 @@ from tutor.settings import load_settings
 
 QUICK = {
     "precision": "float32", "epochs": 1, "learning_rate": 1e-2, "rank": 2, "alpha": 4, "row_tokens": 400,
-    "threads": 1, "checkpoint_seconds": 0.2,
+    "threads": 1, "checkpoint_seconds": 0.2, "min_examples": 5,
 }  # fmt: skip
 NOTE = "Automation is the use of a machine or a program to carry out a task without a person doing each step."
 CORRECTED = "A machine or a program carries out a task without a person doing each step."
@@ -288,7 +288,9 @@ def test_asked_to_stop_it_stops_and_can_go_on(
 
     def cancel() -> None:
         deadline = time.monotonic() + 120
-        while row_of(database, job).stage != "training" and time.monotonic() < deadline:
+        while row_of(database, job).stage != "training":
+            assert time.monotonic() < deadline
+            assert row_of(database, job).state not in jobs.ENDED
             time.sleep(0.1)
         with database.session() as session:
             jobs.request_cancel(session, job)

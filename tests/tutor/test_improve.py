@@ -336,11 +336,14 @@ def test_a_preview_is_asked_for_once_until_feedback_changes(
 ) -> None:
     monkeypatch.setattr("tutor.improve_jobs.COMMAND", (sys.executable, "-c", ASKED))
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    assert improve.preview(60, asked=False) is None  # it costs minutes: nothing begins by itself
+    assert not (tmp_path / "asked").exists()
     found = improve.preview(60)
+    assert found is not None
     assert (found.state, found.data["train"]) == ("ready", 3)
     assert found.data["arguments"] == ["run", "--home", str(settings.home), "--json", "--dry-run"]
     again = Improve(database, settings, 1)  # after a restart it is still known
-    assert again.preview(0) == found
+    assert again.preview(0, asked=False) == found
     assert (tmp_path / "asked").read_text() == "x"
     with database.session() as session:
         save_feedback(session, 1, question="Q", answer="A", rating="up")
@@ -357,8 +360,8 @@ def test_a_preview_that_fails_says_why_and_can_be_asked_again(
     assert (found.state, found.problem) == ("failed", "No disk.")
     assert "No disk." in improve_queue_view.preview(found)
     monkeypatch.setattr("tutor.improve_jobs.COMMAND", (sys.executable, "-c", "print('{}')"))
-    assert improve.preview(60).state == "failed"
-    assert improve.preview(60, again=True).state == "ready"
+    assert improve.preview(60, asked=False).state == "failed"
+    assert improve.preview(60).state == "ready"
 
 
 def test_a_job_ends_the_asking(improve: Improve) -> None:

@@ -97,15 +97,16 @@ class ImprovePage:
         return told(work)
 
     def preview(self, sent: Any) -> dict[str, Any]:
-        """{again} -> {html, wait}; with `wait` the browser asks once more."""
+        """{asked} -> {html, wait}; with `wait` the browser asks once more."""
 
         def work() -> dict[str, Any]:
             overview = self.improve.overview()
             if overview.busy:
                 return {"html": improve_queue_view.preview_waiting(), "wait": False}
             questions = {row.id: row.question for row in overview.feedback}
-            found = self.improve.preview(PREVIEW_WAIT_S, again=value(sent, "again") is True)
-            return {"html": improve_queue_view.preview(found, questions), "wait": found.state == "working"}
+            found = self.improve.preview(PREVIEW_WAIT_S, asked=value(sent, "asked") is True)
+            wait = found is not None and found.state == "working"
+            return {"html": improve_queue_view.preview(found, questions), "wait": wait}
 
         return told(work)
 

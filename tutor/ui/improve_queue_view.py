@@ -68,7 +68,13 @@ def queue(overview: Overview) -> str:
 def preview(found: Preview | None, questions: Mapping[int, str] | None = None) -> str:
     """What the next training would learn from; None as long as nobody asked the trainer. `questions` of ratings."""
     head = "<h3>What the next training would learn from</h3>"
-    if found is None or found.state == "working":
+    if found is None:
+        return (
+            f'<div class="preview" data-state="offer">{head}<p class="hint">Every example is looked up as a question is, which '
+            "takes some minutes the first time.</p>"
+            '<button type="button" class="button quiet" data-do="preview" data-focus="preview">Find out</button></div>'
+        )
+    if found.state == "working":
         return (
             f'<div class="preview" data-state="working">{head}<p class="status"><span class="pulse"></span>'
             "Every example is being looked up as a question is. This takes some minutes, once.</p></div>"

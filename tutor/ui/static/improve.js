@@ -134,12 +134,12 @@
 
     /* ---- what the next training would learn from ---- */
 
-    async function preview(again = false) {
+    async function preview(asked = false) {
       if (previewing) return;
       previewing = true;
       try {
-        for (let wait = true; wait && element.isConnected; again = false) {
-          const reply = await server.preview({ again });
+        for (let wait = true; wait && element.isConnected; asked = false) {
+          const reply = await server.preview({ asked });
           if (reply.error) break;
           const place = part("preview");
           const state = $(".preview", place)?.dataset.state;
@@ -175,7 +175,7 @@
       undo: (button) =>
         act(button, "undo", { name: button.dataset.name }, ["[data-do=rollback]"], () => `${$("#now-title", element).textContent} answers again.`),
       preview: () => {
-        draw(part("preview"), '<div class="preview" data-state="failed"><p class="status"><span class="pulse"></span>Trying again…</p></div>');
+        draw(part("preview"), '<div class="preview" data-state="asked"><p class="status"><span class="pulse"></span>Asking the trainer…</p></div>');
         preview(true);
       },
       vote: (button) => {
