@@ -110,7 +110,7 @@ def _dry_run(run: Run, settings: Settings, database: Database, wanted: Request) 
     from finetune.collect import prepare
     from tutor.services import build_services
 
-    with closing(build_services(settings, with_generator=False)) as services:
+    with closing(build_services(settings, with_generator=False, index_course=False)) as services:
         data = prepare(
             services, wanted.config, settings.home, with_exemplars=wanted.exemplars, since=wanted.since
         )

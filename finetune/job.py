@@ -181,7 +181,7 @@ class Job:
             self._tell(COLLECTING, "collecting", done, total)
             self.heart.check()
 
-        with closing(build_services(self.settings, with_generator=False)) as services:
+        with closing(build_services(self.settings, with_generator=False, index_course=False)) as services:
             data = prepare(
                 services,
                 self.config,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER, CHECKPOINT = "adapter", "checkpoint"
+_FIRST_STEPS, _FIRST_SHARE = 10, 0.1  # steps, and share of the time, before the speed of a training is known
 
 
 class Run:
@@ -156,6 +157,11 @@ class Run:
                 "configuration": f"`{json.dumps(self.config.training_json())}`",
             }
             lora.write_adapter(folder / ADAPTER, self.model, base_name, about)
+        if at.step < self.steps:
+            notes = [
+                *notes,
+                f"It ended after {self.config.max_minutes:g} minutes, at step {at.step} of {self.steps}.",
+            ]
         return Trained(
             folder=folder / ADAPTER,
             losses=at.losses,
@@ -172,12 +178,19 @@ class Run:
         )
 
     def _share_done(self) -> float:
-        """Of the way down: 0 until the rate has risen, 1 at the end of the steps or of the time."""
+        """Of the way down: 0 until the rate has risen, 1 at the end of the steps or of the time.
+
+        Time has a say only where it is too short for all steps, so a run that fits into it is the same every time.
+        """
         warmup = min(self.config.warmup_steps, self.steps // 2)
         share = max(0, self.at.step - warmup) / max(1, self.steps - warmup)
-        if self.config.max_minutes is None:
+        limit = self.config.max_minutes
+        if limit is None or self.at.seconds == 0:
             return share
-        return max(share, self.at.seconds / (60 * self.config.max_minutes))
+        used = self.at.seconds / (60 * limit)
+        ends_in_time = self.at.step / used >= self.steps
+        early = self.at.step < _FIRST_STEPS and used < _FIRST_SHARE  # too early to tell
+        return share if ends_in_time or early else max(share, used)
 
 
 def training_key(

@@ -203,7 +203,14 @@ def test_waiting_is_counted_apart(run: Run, tmp_path: Path) -> None:
 def test_max_minutes_ends_early_with_the_rate_gone(run: Run, tmp_path: Path) -> None:
     made = run(tmp_path, replace(QUICK, epochs=500, max_minutes=0.01))
     assert 1 <= made.steps < 500
+    assert made.notes == (f"It ended after 0.01 minutes, at step {made.steps} of 1000.",)
     assert (made.folder / "adapter_model.safetensors").is_file()
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(run: Run, tmp_path: Path) -> None:
+    made = [run(tmp_path / str(limit), replace(QUICK, max_minutes=limit)) for limit in (None, 5, 50)]
+    assert len({tuple(sorted(hashes(m.folder).items())) for m in made}) == 1
+    assert made[0].notes == ()
 
 
 def test_precision_is_measured_and_told(run: Run, tmp_path: Path) -> None:
