@@ -1,7 +1,7 @@
 """What the next job would train on, found out by the trainer itself: `python -m finetune run --dry-run`.
 
-It takes a while (each example is searched for as a question is), so it is made when a learner asks for it and kept beside
-the jobs until the feedback or the material has changed.
+It takes a while (each example is searched for as a question is), so it is made when a learner asks for it and kept
+beside the jobs until the feedback or the material has changed.
 """
 
 from __future__ import annotations

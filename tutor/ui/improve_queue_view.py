@@ -70,8 +70,8 @@ def preview(found: Preview | None, questions: Mapping[int, str] | None = None) -
     head = "<h3>What the next training would learn from</h3>"
     if found is None:
         return (
-            f'<div class="preview" data-state="offer">{head}<p class="hint">Every example is looked up as a question is, which '
-            "takes some minutes the first time.</p>"
+            f'<div class="preview" data-state="offer">{head}<p class="hint">Every example is looked up as a question '
+            "is, which takes some minutes the first time.</p>"
             '<button type="button" class="button quiet" data-do="preview" data-focus="preview">Find out</button></div>'
         )
     if found.state == "working":
