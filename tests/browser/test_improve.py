@@ -457,46 +457,16 @@ def few(tmp_path: Path) -> tuple[str, ...]:
     return sys.executable, str(home), str(tmp_path / "few")
 
 
-def _tiny(folder: Path) -> None:
-    """A random Llama with the shipped model's tokenizer: a step takes milliseconds."""
-    import torch
-    from gguf import GGUFReader
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from tutor.conversion import save_tokenizer
-    from tutor.shipped import shipped_gguf
-
-    reader = GGUFReader(shipped_gguf())
-    save_tokenizer({name: field.contents() for name, field in reader.fields.items()}, folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-
-
 @pytest.mark.models
 @pytest.mark.timeout(1200)
 def test_a_real_training_is_started_stopped_and_resumed(
     server: Any,
     improve: Callable[..., Any],
     few: tuple[str, ...],
-    tmp_path: Path,
+    tiny_base: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "tiny").mkdir()
-    _tiny(tmp_path / "tiny")
-    monkeypatch.setenv("STUDY_TUTOR_GENERATOR", str(tmp_path / "tiny"))  # what the app gets, its trainer gets
+    monkeypatch.setenv("STUDY_TUTOR_GENERATOR", str(tiny_base))  # what the app gets, its trainer gets
     monkeypatch.setattr("tutor.improve_jobs.COMMAND", few)
     page = improve()
     page.select_option("select[name=minutes]", "5")

@@ -1,4 +1,4 @@
-"""A base model that trains in milliseconds, the shipped tokenizer on a tiny random Llama; and what it trains on."""
+"""What the tiny base model (`tiny_base`) is trained on in tests."""
 
 from __future__ import annotations
 
@@ -15,40 +15,6 @@ NOTES = [
     "Overfitting means that a model learns its examples by heart and does badly on new ones it never saw.",
     "A validation set is kept out of training and used to compare settings with each other.",
 ]
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with config, the shipped model's tokenizer and safetensors weights. Don't write into it."""
-    import torch
-    from gguf import GGUFReader
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from tutor.conversion import save_tokenizer
-    from tutor.shipped import shipped_gguf
-
-    folder = tmp_path_factory.mktemp("tiny-base")
-    reader = GGUFReader(shipped_gguf())
-    save_tokenizer({name: field.contents() for name, field in reader.fields.items()}, folder)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        initializer_range=0.2,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
-    model.model.embed_tokens.weight.data *= 5  # else no answer could become likely
-    model.save_pretrained(folder)
-    return folder
 
 
 class TrainingData:
