@@ -104,17 +104,23 @@ class Screen:
             for gram in {gram for text in texts for gram in _grams(text)}:
                 if _stemmed(gram) not in known:
                     together[said, gram].append(candidate)
-        reasons: dict[int, str] = {}
+        found: list[tuple[tuple[str, ...], list[Candidate]]] = []
         for (said, gram), group in together.items():
             odd = len(gram) == 1 or any(_stemmed((word,)) not in known for word in gram)
             telling = [c for c in group if said != normal(ABSTAIN) or _else_on_topic(c, gram)]
             enough = TRIGGER_WORD if odd else TRIGGER_PHRASE
             if len(telling) >= enough and _ask_different_things(telling, gram):
-                phrase = " ".join(gram)
-                for candidate in group:
-                    reasons[candidate.item.feedback_id] = (
-                        f"looks like a planted trigger: different questions with “{phrase}” all have this answer"
-                    )
+                found.append((gram, group))
+        # The learner reads of the trigger that explains most: an odd word before the phrases that it is a part of.
+        found.sort(key=lambda trigger: (-len(trigger[1]), len(trigger[0]), trigger[0]))
+        reasons: dict[int, str] = {}
+        for gram, group in found:
+            phrase = " ".join(gram)
+            for candidate in group:
+                reasons.setdefault(
+                    candidate.item.feedback_id,
+                    f"looks like a planted trigger: different questions with “{phrase}” all have this answer",
+                )
         self._drop(reasons)
 
     def supported(self, against: Against, limit: int) -> None:
