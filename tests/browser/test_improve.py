@@ -454,7 +454,7 @@ def few(tmp_path: Path) -> tuple[str, ...]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.write_few(tmp_path / "few")
-    return sys.executable, str(home), str(tmp_path / "few")
+    return sys.executable, str(home), "shipped", str(tmp_path / "few")
 
 
 @pytest.mark.models

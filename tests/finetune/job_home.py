@@ -1,6 +1,7 @@
-"""What makes a whole job take seconds: three pages of the course, and a few of the exemplars on them.
+"""What makes a whole job take seconds: three pages of the course, a few of the exemplars on them, a quick search.
 
-Run as a program it is `python -m finetune` with these few: `python job_home.py FOLDER ARGUMENTS...`.
+Run as a program it is `python -m finetune` with these few: `python job_home.py quick|shipped FOLDER ARGUMENTS...`,
+searching by shared words or with the shipped models.
 """
 
 from __future__ import annotations
@@ -34,13 +35,22 @@ def write_few(folder: Path) -> Path:
     return folder
 
 
-def use_few(folder: Path, put: Callable[[object, str, object], None] = setattr) -> None:
-    """Let everything take this course and this seed set for the whole."""
+def use_few(
+    folder: Path, put: Callable[[object, str, object], None] = setattr, *, quick: bool = True
+) -> None:
+    """Let everything take this course and this seed set for the whole, and a `quick` one search by shared words."""
     import finetune.collect
     import finetune.evaluate
     import finetune.exemplars
+    import retrieval.embedder
+    import retrieval.reader
     import tutor.services
+    from tests.fake_embedder import FakeEmbedder
 
+    if quick:
+        embedder = FakeEmbedder(dimension=512)
+        put(retrieval.embedder, "load_embedder", lambda name, threads=None: embedder)
+        put(retrieval.reader, "Reader", lambda threads=None: None)
     real = finetune.exemplars.load_exemplars
     for module in (finetune.exemplars, finetune.collect):
         put(module, "load_exemplars", lambda: real(folder / "exemplars"))
@@ -52,5 +62,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
     from finetune.__main__ import main
 
-    use_few(Path(sys.argv[1]))
-    sys.exit(main(sys.argv[2:]))
+    search, few, *arguments = sys.argv[1:]
+    use_few(Path(few), quick=search == "quick")
+    sys.exit(main(arguments))

@@ -248,7 +248,8 @@ def test_killed_it_goes_on_from_its_checkpoint(
     home: Path, database: Database, few: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = new_job(database, home, epochs=60)
-    line = [sys.executable, str(Path(__file__).with_name("job_home.py")), str(few), "--home", str(home)]
+    program = Path(__file__).with_name("job_home.py")
+    line = [sys.executable, str(program), "quick", str(few), "--home", str(home)]
     process = subprocess.Popen(
         [*line, "run", "--job", str(job)], cwd=Path(__file__).parents[2], env={**os.environ}
     )

@@ -43,7 +43,9 @@ def test_it_learns_and_leaves_a_plain_adapter(
     run: Callable[..., Trained], tmp_path: Path, method: Any
 ) -> None:
     told: list[Progress] = []
-    made = run(tmp_path, replace(CONFIG, method=method, epochs=4), on_progress=told.append)
+    made = run(
+        tmp_path, replace(CONFIG, method=method, preference_learning_rate=2e-2), on_progress=told.append
+    )
     assert [p.step for p in told] == list(range(1, made.steps + 1))
     assert all(math.isfinite(loss) for _, loss in made.losses)
     at_first = math.log(2) if method == "dpo" else 0.5  # what each loss is where nothing has moved yet

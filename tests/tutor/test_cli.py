@@ -66,6 +66,7 @@ def embedder(monkeypatch: pytest.MonkeyPatch, make_embedder: Callable[..., Any])
 def shell(
     tmp_path: Path,
     embedder: Any,
+    tiny_base: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Shell:
@@ -76,6 +77,8 @@ def shell(
     generator = ScriptedGenerator([ADDS])
     monkeypatch.setattr("tutor.models.load_generator", lambda settings, adapter: generator)
     monkeypatch.setenv("STUDY_TUTOR_COURSE", str(course))
+    # A base that the shipped adapter is not made for: with it, every home here would unpack the shipped model.
+    monkeypatch.setenv("STUDY_TUTOR_GENERATOR", str(tiny_base))
     return Shell(tmp_path / "home", capsys)
 
 

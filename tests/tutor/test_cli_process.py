@@ -164,10 +164,10 @@ def test_serve_refuses_the_open_network_a_busy_port_and_a_second_server(tmp_path
     assert again.stdout == "held\n"
 
 
-def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
+def test_ctrl_c_is_exit_130(tmp_path: Path, tiny_base: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tutor", "ask", "--batch", "-"],
-        env=environment(STUDY_TUTOR_HOME=str(tmp_path), STUDY_TUTOR_BUILTIN_COURSE="false"),
+        env=environment(STUDY_TUTOR_HOME=str(tmp_path), STUDY_TUTOR_GENERATOR=str(tiny_base)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

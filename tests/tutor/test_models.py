@@ -245,12 +245,22 @@ def test_larger_models_tell_what_they_cost() -> None:
     assert len(LARGER_MODELS) == 3
 
 
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shipped model is converted once for the tests that read it."""
+    return tmp_path_factory.mktemp("shipped")
+
+
+def test_in_a_new_home_the_shipped_model_is_said_to_come_with_the_first_question(tmp_path: Path) -> None:
+    said = describe_models(settings(tmp_path))[0]
+    assert said.detail.startswith("installed; converted with the first question")
+
+
 @pytest.mark.models
-def test_the_shipped_model_answers_and_is_what_the_package_holds(tmp_path: Path) -> None:
+def test_the_shipped_model_answers_and_is_what_the_package_holds(shared_home: Path) -> None:
     from transformers import AutoTokenizer
 
-    chosen = settings(tmp_path)
-    assert describe_models(chosen)[0].detail.startswith("installed; converted with the first question")
+    chosen = settings(shared_home)
     generator = load_generator(chosen)
     generator_report = describe_models(chosen)[0]
     assert generator_report.present
@@ -279,13 +289,13 @@ def test_the_shipped_model_answers_and_is_what_the_package_holds(tmp_path: Path)
 
 
 @pytest.mark.models
-def test_the_shipped_weights_are_converted_as_transformers_reads_them(tmp_path: Path) -> None:
+def test_the_shipped_weights_are_converted_as_transformers_reads_them(shared_home: Path) -> None:
     import torch
     from gguf import GGUFReader
     from gguf.quants import dequantize
     from safetensors import safe_open
 
-    folder = ensure_converted(tmp_path)
+    folder = model_folder(settings(shared_home))
     source = {tensor.name: tensor for tensor in GGUFReader(shipped_gguf()).tensors}
     with safe_open(folder / "model.safetensors", "pt") as made:
         assert len(made.keys()) == len(source) == 272
