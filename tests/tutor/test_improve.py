@@ -388,6 +388,24 @@ def test_the_loss_is_drawn_on_steady_axes_and_told_in_a_table() -> None:
     assert "nan" not in improve_job_view.loss_chart([(1, 2.0), (2, float("nan")), (3, 1.0)], 10)
 
 
+@pytest.mark.parametrize(
+    ("state", "stage", "end"),
+    [
+        ("running", "training", "320"),
+        ("stopping", "training", "320"),
+        ("running", "evaluating", "40"),
+        ("stopped", "training", "40"),
+        ("cancelled", "training", "40"),
+        ("done", "done", "40"),
+    ],
+)
+def test_the_loss_ends_where_the_clock_ended_it(state: str, stage: str, end: str) -> None:
+    metrics = [{"step": step, "steps": 320, "loss": 3 / step} for step in range(1, 41)]
+    html = improve_job_view.live(JobView(job(metrics=metrics, stage=stage), state, ""))  # type: ignore[arg-type]
+    assert f">{end}</text>" in html
+    assert f"at step 40 of {end}" in html
+
+
 def test_each_state_of_a_job_offers_what_fits_it() -> None:
     offered = {}
     for state in ("starting", "running", "stopping", "stopped", "failed", "cancelled", "done"):
