@@ -159,8 +159,7 @@ def register_adapter(
 
     Raises DatabaseError if the name is taken, ValueError for an unknown state.
     """
-    if state not in models.ADAPTER_STATES:
-        raise ValueError(f"unknown state {state!r}; one of {', '.join(models.ADAPTER_STATES)}")
+    _known(state)
     added = session.scalar(
         insert_for(session, models.AdapterRow)
         .values(
@@ -226,12 +225,19 @@ def next_name(session: Session) -> str:
     return next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
 
 
-def set_report(session: Session, name: str, report: Mapping[str, Any]) -> Adapter:
-    """Replace the report of an adapter. Raises NotFound."""
+def set_report(
+    session: Session, name: str, report: Mapping[str, Any], *, state: str | None = None
+) -> Adapter:
+    """Replace the report of an adapter, and the state that rests on it; None leaves the state.
+
+    Raises NotFound, ValueError for an unknown state.
+    """
     row = _named(session, name)
     if row is None:
         raise _no_adapter(name)
     row.report = dict(report)
+    if state is not None:
+        row.state = _known(state)
     session.flush()
     return _adapter(session, row)
 
@@ -329,6 +335,12 @@ def _is_withdrawn(session: Session, name: str) -> bool:
 
 def _named(session: Session, name: str) -> models.AdapterRow | None:
     return session.scalar(select(models.AdapterRow).where(models.AdapterRow.name == name))
+
+
+def _known(state: str) -> str:
+    if state not in models.ADAPTER_STATES:
+        raise ValueError(f"unknown state {state!r}; one of {', '.join(models.ADAPTER_STATES)}")
+    return state
 
 
 def _no_adapter(name: str) -> NotFound:

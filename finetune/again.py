@@ -1,19 +1,23 @@
 """An adapter measured again, because something else is served now than when it was made: `report NAME --again`.
 
-What is on the disk stays as it was registered; the new report is the registry's.
+What is on the disk stays as it was registered; the new report is the registry's, and so is what the gate says to it:
+what was refused may be promoted once it passes, and the other way round.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from db import registry
+from db import feedback, registry
+from finetune import gate
 from finetune.keeping import one_job_a_home, versions
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from db.registry import Adapter
     from db.session import Database
     from finetune.dataset import Example
@@ -53,8 +57,28 @@ def measure_again(settings: Settings, database: Database, adapter: Adapter) -> d
             began=time.monotonic(),
         )
         with database.session() as session:
-            registry.set_report(session, adapter.name, report)
+            _judged(session, adapter, report)
     return report
+
+
+def _judged(session: Session, adapter: Adapter, report: Mapping[str, Any]) -> None:
+    """Keep the report and the gate's word. What is served was only compared with itself, which says nothing of it."""
+    if report["served"]["adapter"] == adapter.name:
+        registry.set_report(session, adapter.name, report)
+        return
+    state = gate.state(report)
+    registry.set_report(session, adapter.name, report, state=state)
+    if adapter.dataset_id is None:
+        return
+    # Only what is where this adapter left it: feedback that went into another data set or adapter since stays there.
+    own = set(registry.feedback_of(session, adapter.dataset_id))
+    here = [f for f in feedback.list_feedback(session) if f.id in own and f.dataset_id == adapter.dataset_id]
+    if state == "registered":
+        waiting = [f.id for f in here if f.fate == "in_dataset"]
+        feedback.set_fate(session, waiting, "in_adapter", adapter_id=adapter.id)
+    else:
+        mine = [f.id for f in here if f.adapter_id == adapter.id]
+        feedback.set_fate(session, mine, "in_dataset", dataset_id=adapter.dataset_id)
 
 
 def _held_out(database: Database, adapter: Adapter) -> Sequence[Example]:

@@ -14,8 +14,8 @@ from collections import Counter
 from itertools import pairwise
 
 from retrieval.sentences import one_line, plain
+from tutor.answer import without_citations
 
-_CITATION_NUMBERS = re.compile(r"(?:^|\s+|(?<=[.!?,;:\"”’)\]]))\[\d{1,3}(?:\s*,\s*\d{1,3})*\](?!\()")
 _IMAGE = re.compile(r"!\[[^\]]*\](?:\([^)\s]*(?:\s+[^)]*)?\)|\[[^\]]*\])")
 _LINE_MARK = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+•][ \t]+|\d{1,2}[.)][ \t]+|```\w*[ \t]*$)", re.MULTILINE
@@ -69,11 +69,6 @@ def strip_markup(text: str) -> str:
     text = "".join(c for c in text if c in "\n\t" or not is_invisible(c))
     text = _LINE_MARK.sub("", _IMAGE.sub("", text))
     return one_line(without_citations(plain(one_line(without_citations(text)))))
-
-
-def without_citations(text: str) -> str:
-    """A text without citation numbers in brackets."""
-    return _CITATION_NUMBERS.sub("", text).strip()
 
 
 def is_invisible(character: str) -> bool:

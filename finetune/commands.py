@@ -121,8 +121,7 @@ def promote(
         why = (reason or "").strip() or "the gate let it pass"
         if against:
             why = f"against the gate: {why}"
-        # What was refused once may have been measured again since, beside something else.
-        switch = registry.promote(session, name, why, force=bool(against) or adapter.state == "refused")
+        switch = registry.promote(session, name, why, force=bool(against))
     if run.json:
         run.emit({"served": switch.adapter, "reason": switch.reason, "objections": against})
     else:

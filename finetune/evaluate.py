@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import conversations
 from finetune import measures
-from finetune.measures import Asked, Case, Json
+from finetune.measures import Asked, Case, Json, spread
 from finetune.notes import read_prompt
 from finetune.retention import retention
 from retrieval.evaluate import Gold, same_document
@@ -117,8 +117,8 @@ def cases_of(exemplars: Iterable[Exemplar], feedback: Iterable[Example] = ()) ->
     turns = [case for example in feedback if (case := feedback_case(example))]
     return Cases(
         tuple(sides[True] + turns),
-        _spread([c for c in sides[False] if c.question.answerable], CLOSED_BOOK),
-        _spread([c for c in sides[True] if c.question.answerable], CLOSED_BOOK_HELD_OUT),
+        spread([c for c in sides[False] if c.question.answerable], CLOSED_BOOK),
+        spread([c for c in sides[True] if c.question.answerable], CLOSED_BOOK_HELD_OUT),
     )
 
 
@@ -162,7 +162,7 @@ def compare(
 
     Raises what `load` and `tick` raise, and DatabaseError, EmbedderError.
     """
-    shown = _spread(cases.asked, SHOWN)
+    shown = spread(cases.asked, SHOWN)
     bare = [] if served is None else shown
     total = len([*cases.asked, *cases.trained, *cases.held_out, *bare])
     steps = _Steps(tick, total)
@@ -359,10 +359,3 @@ def _side_by_side(case: Case, runs: Mapping[str, Sequence[Asked]], by_base: Mapp
             for name, a in by_name.items()
         },
     }
-
-
-def _spread(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
-    """So many of them, evenly spaced, so that no one chose."""
-    if len(cases) <= count:
-        return tuple(cases)
-    return tuple(cases[number * len(cases) // count] for number in range(count))

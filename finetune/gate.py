@@ -156,6 +156,11 @@ def judge(evaluation: Mapping[str, Any], rules: Sequence[Rule] = RULES) -> Verdi
     return Verdict(bool(found) and all(ruling.passed for ruling in found), found)
 
 
+def state(report: Mapping[str, Any]) -> str:
+    """What the registry calls an adapter with this report."""
+    return "registered" if report["verdict"]["promote"] else "refused"
+
+
 def objections(
     report: Mapping[str, Any], served: Mapping[str, Any], base_sha256: str | None = None
 ) -> list[str]:

@@ -261,11 +261,12 @@ class Job:
 
     def register(self, report: Mapping[str, Any], data: Dataset) -> Adapter:
         """The adapter in its own folder with report, card and manifest, then its row, and the fate of the feedback."""
+        from finetune import gate
         from finetune.report import card, page
 
         self.heart.enter("registering", REGISTERING[0])
         name = str(report["adapter"])
-        state = "registered" if report["verdict"]["promote"] else "refused"
+        state = gate.state(report)
         texts = {
             "report.json": json.dumps(report, ensure_ascii=False, indent=1) + "\n",
             "report.md": page(report),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retrieval.evaluate import Estimate, estimate, paired, quotes_gold
 from tutor.agreement import quantile
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tutor.evaluation.questions import Question
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,12 @@ DRAFTS: Mapping[str, Measure] = {
 
 
 # -- what many questions say ------------------------------------------------------------------------------------------
+
+
+def spread(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """So many of them, evenly spaced, so that no one chose."""
+    count = min(count, len(items))
+    return tuple(items[number * len(items) // count] for number in range(count))
 
 
 def number(found: Estimate) -> Json:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-Json = dict[str, Any]
+from finetune.measures import Json, spread
+from retrieval.evaluate import with_interval
+
 FORMAT = 1
 PAGE_ANSWERS = 8
 _BARS = "▁▂▃▄▅▆▇█"
@@ -119,7 +121,7 @@ def page(report: Mapping[str, Any]) -> str:
         _training(report["training"]),
         "## Answers, side by side",
         "Evenly spaced among the held-out questions; nobody chose them.",
-        *(_answer(a) for a in _spread(report["answers"])),
+        *(_answer(a) for a in spread(report["answers"], PAGE_ANSWERS)),
         _card(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -144,7 +146,7 @@ def _table(systems: Mapping[str, Any], rows: Mapping[str, str]) -> str:
     names = list(systems)
     lines = [["", *names]]
     lines += [
-        [title, *(shown(systems[name].get(key)) for name in names)]
+        [title, *(_shown(systems[name].get(key)) for name in names)]
         for key, title in rows.items()
         if any(systems[name].get(key) for name in names)
     ]
@@ -157,7 +159,7 @@ def _differences(paired: Sequence[Mapping[str, Any]]) -> str:
         [
             ROWS.get(p["measure"], p["measure"]),
             p["against"],
-            shown({**p, "value": p["difference"]}, sign=True),
+            _shown({**p, "value": p["difference"]}, sign=True),
         ]
         for p in paired
     ]
@@ -169,10 +171,10 @@ def _elsewhere(report: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"- Facts of the training pages said without any material: base {_plain(known.get('base'))}, candidate "
-            f"{_plain(known.get('candidate'))}; difference {shown(known.get('gain'), sign=True)}, on held-out pages "
-            f"{shown(known.get('gain_held_out'), sign=True)}. Facts belong into retrieval; a gain would be memory.",
+            f"{_plain(known.get('candidate'))}; difference {_shown(known.get('gain'), sign=True)}, on held-out pages "
+            f"{_shown(known.get('gain_held_out'), sign=True)}. Facts belong into retrieval; a gain would be memory.",
             f"- Surprise at general texts (nats a token): base {_plain(kept.get('base_nll'))}, candidate "
-            f"{_plain(kept.get('candidate_nll'))}; difference {shown(kept.get('interval'), sign=True)}.",
+            f"{_plain(kept.get('candidate_nll'))}; difference {_shown(kept.get('interval'), sign=True)}.",
         ]
     )
 
@@ -190,12 +192,6 @@ def _training(training: Mapping[str, Any]) -> str:
         f"{f', {memory} MB at most' if memory else ''})."
     )
     return f"{cost} {curve}".strip()
-
-
-def _spread(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """As many as fit a page, evenly spaced."""
-    count = min(PAGE_ANSWERS, len(answers))
-    return [answers[i * len(answers) // count] for i in range(count)]
 
 
 def _answer(answer: Mapping[str, Any]) -> str:
@@ -259,14 +255,10 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in means)
 
 
-def shown(number: Mapping[str, Any] | None, *, sign: bool = False) -> str:
-    """A number with its interval, as the tables have it."""
+def _shown(number: Mapping[str, Any] | None, *, sign: bool = False) -> str:
     if not number or number.get("value") is None:
         return "–"
-    large = abs(number["value"]) >= 10
-    form = f"{'+' if sign else ''}.{0 if large else 2}f"
-    interval = "" if number.get("low") is None else f" ({number['low']:{form}} to {number['high']:{form}})"
-    return f"{number['value']:{form}}{interval}"
+    return with_interval(number["value"], number.get("low"), number.get("high"), sign=sign)
 
 
 def _plain(value: float | None) -> str:

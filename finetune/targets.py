@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from finetune.cleaning import hides_something, normal, personal_data, strip_markup, without_citations
+from finetune.cleaning import hides_something, normal, personal_data, strip_markup
 from finetune.dataset import Example
 from finetune.notes import Note, Sent, read_prompt
 from retrieval.sentences import split_sentences
+from tutor.answer import without_citations
 from tutor.generators.protocol import Message
 from tutor.prompt import ABSTAIN
 

@@ -13,11 +13,11 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from retrieval.hub import HubError, hub_folder
+from retrieval.hub import HubError, hub_folder, is_hub_id
 from retrieval.records import Vectors
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ def load_embedder(name_or_folder_or_hub_id: str | Path, *, threads: int | None =
     when there is no such model or it has no safetensors weights.
     """
     wanted = str(name_or_folder_or_hub_id)
-    folder, label = _find(wanted)
+    if wanted in SHIPPED:
+        folder, label = shipped_folder(wanted), wanted
+    else:
+        folder, label = find_model(wanted, "embedder", shipped=" or ".join(SHIPPED))
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
             raise EmbedderError(
@@ -137,32 +140,48 @@ class SentenceEmbedder:
         return self._model
 
     def _load(self) -> SentenceTransformer:
-        # By default torch's idle threads spin. Beside one other busy thread or process that made encoding a question
-        # ten times slower (140 ms instead of 16). Heard only by the first import of torch in a process.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
+        return load_model(
+            "SentenceTransformer", self.folder, f"embedder in {self.folder}", threads=self._threads
+        )
 
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
-        bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
-        try:
-            return SentenceTransformer(
-                str(self.folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            )
-        except Exception as error:  # whatever a damaged folder makes the libraries raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise EmbedderError(
-                f"The embedder in {self.folder} can't be loaded ({reason}); install it again or choose another."
-            ) from error
-        finally:
-            if bars:
-                transformers_logging.enable_progress_bar()
+
+def load_model(
+    kind: Literal["SentenceTransformer", "CrossEncoder"],
+    folder: Path,
+    what: str,
+    *,
+    threads: int | None = None,
+) -> Any:
+    """One of sentence-transformers' models from its folder: no pickles, none of its code, no network.
+
+    `what` names it in the EmbedderError that is raised where it can't be loaded; `threads` as in `load_embedder`.
+    """
+    # By default torch's idle threads spin. Beside one other busy thread or process that made encoding a question
+    # ten times slower (140 ms instead of 16). Heard only by the first import of torch in a process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import sentence_transformers
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        return getattr(sentence_transformers, kind)(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except Exception as error:  # whatever a damaged folder makes the libraries raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise EmbedderError(
+            f"The {what} can't be loaded ({reason}); install it again or choose another."
+        ) from error
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def computes_in_half() -> bool:
@@ -203,26 +222,23 @@ def shipped_folder(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inside
 
 
-def _find(wanted: str) -> tuple[Path, str]:
-    """(folder, label) of the model asked for."""
-    if wanted in SHIPPED:
-        return shipped_folder(wanted), wanted
+def find_model(wanted: str, role: str, *, shipped: str = "") -> tuple[Path, str]:
+    """(folder, label) of the model that a folder or a hub id names, fetched if need be. Raises EmbedderError.
+
+    `role` is what the model is for and the setting that names it; `shipped` is the name that would have done as well.
+    """
     folder = Path(wanted).expanduser()
     if folder.is_dir():
         return folder.resolve(), folder.resolve().name
-    if wanted.count("/") == 1 and not wanted.startswith((".", "/", "~")):
-        return _from_hub(wanted), wanted
-    raise EmbedderError(
-        f"There is no embedder {wanted}: it is no folder, no hub id (owner/name) and not "
-        f"{' or '.join(SHIPPED)}; check the setting `embedder`."
-    )
-
-
-def _from_hub(hub_id: str) -> Path:
-    try:
-        return hub_folder(hub_id)
-    except HubError as error:
+    if not is_hub_id(wanted):
+        neither = f", no hub id (owner/name) and not {shipped}" if shipped else " and no hub id (owner/name)"
         raise EmbedderError(
-            f"The embedder {hub_id} is not in the local hub cache and can't be fetched ({error}); "
-            f"give a folder, or use {next(iter(SHIPPED))}."
+            f"There is no {role} {wanted}: it is no folder{neither}; check the setting `{role}`."
+        )
+    try:
+        return hub_folder(wanted), wanted
+    except HubError as error:
+        instead = f", or use {shipped}" if shipped else ""
+        raise EmbedderError(
+            f"The {role} {wanted} is not in the local hub cache and can't be fetched ({error}); give a folder{instead}."
         ) from error

@@ -107,6 +107,16 @@ def estimate(values: Sequence[float], *, draws: int = 2000, seed: int = 0) -> Es
     return Estimate(sum(values) / n, means[int(0.025 * draws)], means[min(draws - 1, int(0.975 * draws))], n)
 
 
+def with_interval(value: float, low: float | None, high: float | None, *, sign: bool = False) -> str:
+    """ "0.81 (0.74 to 0.88)", without decimals from ten on; the value alone where nothing is known of its interval."""
+    form = f"{'+' if sign else ''}.{0 if abs(value) >= 10 else 2}f"
+    return (
+        f"{value:{form}}"
+        if low is None or high is None
+        else f"{value:{form}} ({low:{form}} to {high:{form}})"
+    )
+
+
 def paired(one: Sequence[float], other: Sequence[float], *, draws: int = 2000, seed: int = 0) -> Estimate:
     """The mean of one - other, question by question, with its interval. Raises ValueError for unequal lengths."""
     return estimate([a - b for a, b in zip(one, other, strict=True)], draws=draws, seed=seed)

@@ -1,4 +1,4 @@
-"""A model of the hub as a local folder, downloaded only where that is allowed. Embedders and generators share this."""
+"""A model of the hub as a local folder, downloaded only where that is allowed. All kinds of models share this."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickle
 
 class HubError(Exception):
     """The model is not in the local cache and can't be fetched. `str()` is the reason, to be put into a line."""
+
+
+def is_hub_id(wanted: str) -> bool:
+    """Whether this can name a model of the hub (owner/name) rather than a folder."""
+    return wanted.count("/") == 1 and not wanted.startswith((".", "/", "~"))
 
 
 def hub_folder(hub_id: str, *, revision: str | None = None, only_local: bool = False) -> Path:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retrieval.chunker import search_text
-from retrieval.embedder import EmbedderError
-from retrieval.hub import HubError, hub_folder
+from retrieval.embedder import EmbedderError, find_model, load_model
 from retrieval.records import Passage, Vectors
 
 
@@ -24,7 +22,7 @@ class Reranker:
 
     def __init__(self, folder_or_hub_id: str) -> None:
         """Raises EmbedderError for what is no folder with safetensors weights and no hub id."""
-        self.folder = _find(folder_or_hub_id)
+        self.folder, _ = find_model(folder_or_hub_id, "reranker")
         self.name = folder_or_hub_id
         if not any(self.folder.glob("*.safetensors")):
             raise EmbedderError(
@@ -40,40 +38,10 @@ class Reranker:
         pairs = [(question, search_text(p.title, p.heading_path, p.sentences)) for p in passages]
         with self._lock:
             if self._model is None:
-                self._model = self._load()
+                self._model = load_model("CrossEncoder", self.folder, f"reranker {self.name}")
             found = np.asarray(self._model.predict(pairs, show_progress_bar=False), dtype=np.float32)
         if found.shape != (len(pairs),) or not np.isfinite(found).all():
             raise EmbedderError(
                 f"The reranker {self.name} doesn't give one number a passage; choose another."
             )
         return found
-
-    def _load(self) -> Any:
-        from sentence_transformers import CrossEncoder
-
-        try:
-            return CrossEncoder(
-                str(self.folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            )
-        except Exception as error:  # whatever a damaged folder makes the libraries raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise EmbedderError(f"The reranker {self.name} can't be loaded ({reason}).") from error
-
-
-def _find(wanted: str) -> Path:
-    folder = Path(wanted).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    if wanted.count("/") == 1 and not wanted.startswith((".", "/", "~")):
-        try:
-            return hub_folder(wanted)
-        except HubError as error:
-            raise EmbedderError(
-                f"The reranker {wanted} is not in the local hub cache and can't be fetched ({error}); give a folder."
-            ) from error
-    raise EmbedderError(
-        f"There is no reranker {wanted}: it is no folder and no hub id (owner/name); check the setting `reranker`."
-    )

@@ -15,6 +15,7 @@ from retrieval.sentences import split_sentences
 from retrieval.words import content_stems
 from tutor.events import AnswerSentence, Citation, SentenceChecked
 
+_CITATION_NUMBERS = re.compile(r"(?:^|\s+|(?<=[.!?,;:\"”’)\]]))\[\d{1,3}(?:\s*,\s*\d{1,3})*\](?!\()")
 _OWN_NUMBERING = re.compile(r"\s*(?:\[\d+(?:\s*,\s*\d+)*\]|\(source[^)]*\))")
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 MAX_FOLLOW_UPS = 3
@@ -89,6 +90,11 @@ def tidy_draft_sentence(text: str) -> str:
     """A draft sentence without list marks, emphasis and citation numbers of the model's own making."""
     text = _OWN_NUMBERING.sub("", _LIST_MARK.sub("", text))
     return " ".join(text.replace("**", "").replace("`", "").split())
+
+
+def without_citations(text: str) -> str:
+    """An answer as `AnswerBuilder.text` has it, without the citation numbers; one in the middle of a word is none."""
+    return _CITATION_NUMBERS.sub("", text).strip()
 
 
 def finished_sentences(text: str) -> tuple[list[str], str]:

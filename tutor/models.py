@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from retrieval.hub import HubError, hub_folder
+from retrieval.hub import HubError, hub_folder, is_hub_id
 from tutor.generators.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weight_files
 from tutor.generators.protocol import Generator, GeneratorError, ModelIdentity
 from tutor.settings import SHIPPED_GENERATOR, Settings
@@ -91,7 +91,7 @@ def resolve_generator(settings: Settings) -> ModelSource:
     folder = Path(wanted).expanduser()
     if folder.is_dir():
         return ModelSource("folder", folder.resolve().name, str(folder.resolve()))
-    if wanted.count("/") == 1 and not wanted.startswith((".", "/", "~")):
+    if is_hub_id(wanted):
         return ModelSource("hub", wanted, wanted, settings.generator_revision)
     raise GeneratorError(
         f"There is no model {wanted}: it is no folder, no hub id (owner/name) and not {SHIPPED_GENERATOR}; "

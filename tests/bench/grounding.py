@@ -13,7 +13,7 @@ from typing import Any
 from retrieval import grounding
 from retrieval.embedder import load_embedder
 from retrieval.entailment import Entailment
-from retrieval.evaluate import estimate
+from retrieval.evaluate import estimate, with_interval
 from retrieval.evidence import EvidenceSentence
 from retrieval.records import Passage, Sentence, Vectors
 from tests.bench.fitting import read
@@ -77,7 +77,7 @@ def _share(values: Sequence[float]) -> str:
     if not values:
         return "–"
     found = estimate(values)
-    return f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return with_interval(found.mean, found.low, found.high)
 
 
 def _item(text: str, vector: Vectors) -> EvidenceSentence:

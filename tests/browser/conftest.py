@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.improve_rows import WITHOUT_EXEMPLARS, Follower
+
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -235,6 +237,23 @@ def open_page(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert trouble == []
+
+
+@pytest.fixture
+def improve(open_page: Callable[..., Any], server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """improve(**options) -> the page; the model that answers is the one that is served; no console error."""
+    told: list[str] = []
+    monkeypatch.setattr(server.services.tutor, "generator_for", Follower(server))
+    monkeypatch.setattr("tutor.improve_jobs.COMMAND", WITHOUT_EXEMPLARS)
+
+    def opened(**options: Any) -> Any:
+        page = open_page("/improve", **options)
+        page.on("console", lambda m: m.type == "error" and told.append(m.text))
+        page.wait_for_selector(".now")
+        return page
+
+    yield opened
+    assert [text for text in told if "ERR_CONNECTION_REFUSED" not in text] == []  # while the app restarts
 
 
 @pytest.fixture

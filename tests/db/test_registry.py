@@ -113,8 +113,12 @@ def test_a_name_is_taken_once(database: Database) -> None:
     with database.session() as session:
         assert registry.next_name(session) == "v2"
         assert registry.set_report(session, "v1", {"format": 1}).report == {"format": 1}
+        assert registry.set_report(session, "v1", {}, state="refused").state == "refused"
+        assert registry.set_report(session, "v1", {}).state == "refused"
         with pytest.raises(NotFound):
             registry.set_report(session, "v3", {})
+        with pytest.raises(ValueError, match="unknown state 'served'"):
+            registry.set_report(session, "v1", {}, state="served")
 
 
 def test_rivals_promote_one_after_the_other(database: Database) -> None:

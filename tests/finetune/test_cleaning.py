@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.cleaning import hides_something, normal, personal_data, strip_markup, without_citations
+from finetune.cleaning import hides_something, normal, personal_data, strip_markup
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,6 @@ from finetune.cleaning import hides_something, normal, personal_data, strip_mark
 def test_markup_goes_and_words_stay(written: str, words: str) -> None:
     assert strip_markup(written) == words
     assert strip_markup(words) == words
-
-
-def test_citation_numbers_go() -> None:
-    assert without_citations("A piece. [1] [2] Another.[3] End [10, 11]") == "A piece. Another. End"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from db.conversations import recent_turns
 from db.registry import ServedAdapter
 from finetune.evaluate import Cases, compare
 from finetune.gate import judge
-from finetune.measures import Case, abstains, difference, unsupported_shown
+from finetune.measures import Case, abstains, difference, spread, unsupported_shown
 from finetune.report import Origin, build_report, card, page, sparkline
 from finetune.retention import general_texts
 from retrieval.evaluate import Gold
@@ -217,6 +217,8 @@ def test_measures_by_hand() -> None:
     assert difference([1.0, None, 0.0], [0.0, 1.0, 0.0]) == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 2}
     assert difference([None], [1.0]) is None
     assert unsupported_shown([]) == 0
+    assert spread("abcdefg", 3) == ("a", "c", "e")
+    assert spread("ab", 3) == ("a", "b")
     assert sparkline([4.0, 2.0, 1.0, 1.0]) == "█▃▁▁"
     assert len(sparkline(list(range(500)))) == 40
     assert sparkline([1.0, 1.0]) == "▁▁"

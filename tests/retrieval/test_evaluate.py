@@ -16,6 +16,7 @@ from retrieval.evaluate import (
     reciprocal_rank,
     reliability,
     same_document,
+    with_interval,
 )
 
 
@@ -52,6 +53,13 @@ def test_intervals_hold_the_mean_and_pairs_are_sharper_than_their_parts() -> Non
         estimate([])
     with pytest.raises(ValueError, match="zip"):
         paired([1.0], [1.0, 0.0])
+
+
+def test_a_number_is_written_with_its_interval() -> None:
+    assert with_interval(0.812, 0.741, 0.88) == "0.81 (0.74 to 0.88)"
+    assert with_interval(-0.05, -0.1, 0.0, sign=True) == "-0.05 (-0.10 to +0.00)"
+    assert with_interval(31.4, 28.2, 35.1) == "31 (28 to 35)"
+    assert with_interval(0.5, None, None) == "0.50"
 
 
 def test_reliability_compares_what_was_said_with_what_was_so() -> None:

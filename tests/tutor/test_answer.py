@@ -5,7 +5,14 @@ import pytest
 
 from retrieval.evidence import EvidenceSentence
 from retrieval.records import Passage, Sentence
-from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
+from tutor.answer import (
+    AnswerBuilder,
+    finished_sentences,
+    follow_ups,
+    not_covered,
+    tidy_draft_sentence,
+    without_citations,
+)
 
 TEXT = "Intro. A **token** is a piece of text. It ends."
 
@@ -47,6 +54,11 @@ def test_a_citation_quotes_the_file_to_the_letter_and_keeps_its_number() -> None
 )
 def test_a_models_own_numbering_and_marks_are_removed(drafted: str, tidy: str) -> None:
     assert tidy_draft_sentence(drafted) == tidy
+
+
+def test_citation_numbers_go_and_what_only_looks_like_one_stays() -> None:
+    assert without_citations("A piece. [1] [2] Another.[3] End [10, 11]") == "A piece. Another. End"
+    assert without_citations("The list[0] of [1](page.md). [2]") == "The list[0] of [1](page.md)."
 
 
 def test_not_covered_names_each_nearest_page_once() -> None:

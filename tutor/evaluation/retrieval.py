@@ -15,6 +15,7 @@ from retrieval.evaluate import (
     ranks_of,
     recall_at,
     reciprocal_rank,
+    with_interval,
 )
 from retrieval.retriever import Retriever, Stages
 from tutor.agreement import quantile
@@ -174,9 +175,5 @@ def retrieval_tables(report: Json) -> list[tuple[str, list[str], list[list[str]]
 
 
 def shown(found: Json | None, *, sign: bool = False) -> str:
-    """ "0.81 (0.74 to 0.88)" """
-    if found is None:
-        return "–"
-    low, high = found["interval"]
-    form = "+.2f" if sign else ".2f"
-    return f"{found['mean']:{form}} ({low:{form}} to {high:{form}})"
+    """What `estimate_json` gave, as the tables have it."""
+    return "–" if found is None else with_interval(found["mean"], *found["interval"], sign=sign)

@@ -5,7 +5,6 @@ What the browser may do is a method each, with the one value it sent; each answe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -16,6 +15,7 @@ import gradio as gr
 from db import conversations, feedback, quizzes, reviews, study
 from db.errors import NotFound
 from tutor import activity, progress
+from tutor.answer import without_citations
 from tutor.commands.study import local_zone
 from tutor.study import next_step
 from tutor.ui import history_charts, history_view, layout, mastery_view, my_data, timeline_view
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tutor.services import Services
 
 MAX_QUESTIONS = 200
-_NUMBERS = re.compile(r" \[\d+\]")
 _WEEK = timedelta(days=6)
 
 
@@ -239,7 +238,7 @@ class HistoryPage:
         return [
             Question(
                 question=turn.question,
-                answer="" if held_back(turn) else _NUMBERS.sub("", turn.answer),
+                answer="" if held_back(turn) else without_citations(turn.answer),
                 status=turn.status,
                 link=url("chat", c=turn.conversation_id) + f"#turn-{turn.id}",
                 at=when(turn.created_at, now=seen.now, tz=seen.zone),

@@ -35,6 +35,7 @@ _STAGES = (
         "The adapter is kept with its report. It answers nobody until it is promoted.",
     ),
 )
+_AFTER_TRAINING = ("evaluating", "registering", "done")
 _SAID = {
     "starting": "Starting…",
     "running": "Running",
@@ -86,8 +87,10 @@ def live(view: JobView | None) -> str:
         for row in rows
         if _is_number(row.get("step")) and _is_number(row.get("loss"))
     ]
-    steps = next((row["steps"] for row in reversed(rows) if _is_number(row.get("steps"))), None)
     running = view.state in LIVE
+    planned = None
+    if running and view.job.stage not in _AFTER_TRAINING:
+        planned = next((row["steps"] for row in reversed(rows) if _is_number(row.get("steps"))), None)
     bar = (
         f'<progress max="1" value="{view.job.progress:.3f}" aria-label="Progress of training {view.job.id}"></progress>'
         if running
@@ -95,7 +98,7 @@ def live(view: JobView | None) -> str:
     )
     return (
         f'<div class="live" data-stage="{esc(stage_told(view))}">{_stages(view)}{bar}{_facts(view, rows)}'
-        f"{loss_chart(losses, steps)}</div>"
+        f"{loss_chart(losses, planned)}</div>"
     )
 
 
@@ -109,15 +112,18 @@ def stage_told(view: JobView | None) -> str:
     return f"Training {view.job.id}: {_SAID[view.state]}"
 
 
-def loss_chart(losses: Sequence[tuple[float, float]], steps: float | None) -> str:
-    """The loss of each step, and its mean over the last few. The axes stay as they are while the curve grows."""
+def loss_chart(losses: Sequence[tuple[float, float]], planned: float | None) -> str:
+    """The loss of each step, and its mean over the last few. The axes stay as they are while the curve grows.
+
+    `planned` is how many steps there will be; None once there won't be more: the clock may have ended them early.
+    """
     finite = [(step, loss) for step, loss in losses if math.isfinite(loss) and math.isfinite(step)]
     if len(finite) < 2:
         return ""
     top = _nice(max(loss for _, loss in finite))  # of all points: thinning them must not move the axis
     finite = _thin(finite)
     last = finite[-1][0]
-    wide = max(float(steps or 0), last, 1.0)
+    wide = max(float(planned or 0), 1.0, *(step for step, _ in finite))  # one that was resumed repeats steps
     smooth, mean = [], finite[0][1]
     for step, loss in finite:
         mean += (loss - mean) * 0.25

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from tutor.answer import without_citations
 from tutor.ui.markup import count, esc, join
 from tutor.voting import LETTERS, NO_DIFFERENCE, SYSTEMS, tally
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from tutor.improve import Result
     from tutor.voting import Ballot
-
-_CITED = re.compile(r" ?\[\d+\]")
 
 
 def vote(found: Result, item: str | None = None) -> str:
@@ -131,4 +129,4 @@ def _shared(ballots: Sequence[Ballot]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(_CITED.sub("", text).split())
+    return " ".join(without_citations(text).split())

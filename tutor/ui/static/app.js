@@ -27,6 +27,7 @@
       return "";
     }
   };
+  const LOST = "That did not reach the server, so nothing was changed. Try again.";
   const name = (title) => {
     document.title = title ? `${title} · Study Tutor` : "Study Tutor";
   };
@@ -311,13 +312,35 @@
   }
 
   function note(near, text) {
-    const place = near?.closest(".feedback, .conversation, .nudge, .turn, .welcome") ?? document.body;
+    complain(near?.closest(".feedback, .conversation, .nudge, .turn, .welcome") ?? document.body, text);
+  }
+
+  /** Say at the end of `place` why something failed, in the place of what was said before. */
+  function complain(place, text) {
     $(".call-error", place)?.remove();
     const line = document.createElement("p");
     line.className = "error call-error";
     line.setAttribute("role", "alert");
     line.textContent = text;
     place.append(line);
+  }
+
+  /** Run a call whose reply may be an `error`; what it answered, or null after saying in `place` why not.
+      `near` is what was pressed: while it waits, pressing it again does nothing. */
+  async function request(near, place, work) {
+    if (near?.hasAttribute("aria-busy")) return null;
+    for (const line of all(".call-error", place ?? document)) line.remove();
+    near?.setAttribute("aria-busy", "true");
+    let reply;
+    try {
+      reply = await work();
+    } catch {
+      reply = { error: LOST };
+    }
+    near?.removeAttribute("aria-busy");
+    if (!reply?.error) return reply;
+    if (place) complain(place, reply.error);
+    return null;
   }
 
   function edit(button) {
@@ -469,5 +492,5 @@
     }
   });
 
-  window.studyTutor = { learn, page, chat, live, outgoing, socratic, acts, call, note, newId, chatServer: () => chatServer };
+  window.studyTutor = { learn, page, chat, live, outgoing, socratic, acts, call, note, request, newId, LOST, chatServer: () => chatServer };
 })();

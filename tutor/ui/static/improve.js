@@ -7,7 +7,6 @@
 
   const $ = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const LOST = "That did not reach the server, so nothing was changed. Try again.";
   const WATCH_MS = 2000;
   const PRINT_TRIES = 8;
 
@@ -68,27 +67,8 @@
       return schedule();
     }
 
-    /** Run a call; what it answered, or null after saying beside `near` why not. */
-    async function ask(near, work) {
-      if (near.hasAttribute("aria-busy")) return null;
-      const place = near.closest("form, .now, .job, .verdict-box, .ballot, .preview, .queue-foot") ?? near.parentElement;
-      $(".call-error", place)?.remove();
-      near.setAttribute("aria-busy", "true");
-      let reply;
-      try {
-        reply = await work();
-      } catch {
-        reply = { error: LOST };
-      }
-      near.removeAttribute("aria-busy");
-      if (!reply?.error) return reply;
-      const line = document.createElement("p");
-      line.className = "error call-error";
-      line.setAttribute("role", "alert");
-      line.textContent = reply.error;
-      place.append(line);
-      return null;
-    }
+    const beside = (near) => near.closest("form, .now, .job, .verdict-box, .ballot, .preview, .queue-foot") ?? near.parentElement;
+    const ask = (near, work) => tutor.request(near, beside(near), work);
 
     /** Do something that changes the page; then the focus goes to the first of `next` that is there. */
     async function act(near, name, sent, next, said) {

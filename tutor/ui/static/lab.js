@@ -7,9 +7,7 @@
 
   const $ = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const newId = () =>
-    crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-  const LOST = "That did not reach the server, so nothing was changed. Try again.";
+  const { newId, request, LOST } = tutor;
   const QUIET_MS = 350; // after the last letter, before a text is cut into tokens
 
   let page = null; // the element of the page
@@ -96,27 +94,7 @@
 
   /* ---- calls ---- */
 
-  /** What a call of the server answered, or null after saying beside `near` why not. */
-  async function call(near, work) {
-    const block = near.closest("form, .bench-step, section");
-    for (const line of all(".call-error", block)) line.remove();
-    if (near.hasAttribute("aria-busy")) return null;
-    near.setAttribute("aria-busy", "true");
-    let reply;
-    try {
-      reply = await work();
-    } catch {
-      reply = { error: LOST };
-    }
-    near.removeAttribute("aria-busy");
-    if (!reply?.error) return reply;
-    const line = document.createElement("p");
-    line.className = "error call-error";
-    line.setAttribute("role", "alert");
-    line.textContent = reply.error;
-    block.append(line);
-    return null;
-  }
+  const call = (near, work) => request(near, near.closest("form, .bench-step, section"), work);
 
   const loaded = new Set();
   let load = () => {};

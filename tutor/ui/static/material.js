@@ -7,8 +7,7 @@
 
   const $ = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const newId = () =>
-    crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+  const { newId } = tutor;
   const LOST = "That did not reach the server. Try again.";
   const FILTER_FROM = 20;
   const NO_TEXT = /^(image|audio|video|font)\//;

@@ -7,40 +7,20 @@
 
   const $ = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const newId = () =>
-    crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-  const LOST = "That did not reach the server, so nothing was changed. Try again.";
+  const { newId, request, LOST } = tutor;
   const SURE_MS = 5000;
   const READER_TAB = "study-tutor-reader"; // what is read beside a card or a quiz opens in one tab
 
   let busy = false;
 
-  /** Run a call of the server; what it answered, or null after saying beside `near` why not. */
+  /** One call of the server at a time; what it answered, or null after saying beside `near` why not. */
   async function send(near, work) {
     if (busy) return null;
     busy = true;
     const block = near?.closest(".ask, .flash, .card-rows li, .evidence li, form, section") ?? $("#study");
-    $(".call-error", block ?? document)?.remove();
-    near?.setAttribute("aria-busy", "true");
-    let reply;
-    try {
-      reply = await work();
-    } catch {
-      reply = { error: LOST };
-    }
+    const reply = await request(near, block, work);
     busy = false;
-    near?.removeAttribute("aria-busy");
-    if (!reply?.error) return reply;
-    tell(block, reply.error);
-    return null;
-  }
-
-  function tell(block, text) {
-    const line = document.createElement("p");
-    line.className = "error call-error";
-    line.setAttribute("role", "alert");
-    line.textContent = text;
-    block?.append(line);
+    return reply;
   }
 
   /** Focus without a jump: the page only moves where the place would be out of sight. */
