@@ -225,7 +225,7 @@ def open_page(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
             has_touch=phone,
             is_mobile=phone,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)  # a busy machine loads slowly; nobody waits for it in vain
         contexts.append(context)
         context.on("page", watch)
         page = context.new_page()
