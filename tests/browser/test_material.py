@@ -202,15 +202,11 @@ def test_a_phone_shows_it_without_sideways_scrolling(
 def test_everything_works_by_keyboard(material: Callable[..., Any], tmp_path: Path) -> None:
     page = material()
     (tmp_path / "bees.txt").write_text(BEES, "utf-8")
-    page.focus(
-        "[data-do=files]"
-    )  # Tab from a page that is still being laid out may go elsewhere on a busy machine
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+    with page.expect_file_chooser() as chooser:  # Tab may go elsewhere while the page is still being laid out
+        page.press("[data-do=files]", "Enter")
     chooser.value.set_files(tmp_path / "bees.txt")
     page.wait_for_selector(".collection >> text=1 document · 1 passage")
-    page.focus("[data-do=delete] >> nth=0")
-    page.keyboard.press("Space")
+    page.press("[data-do=delete] >> nth=0", "Space")
     page.wait_for_selector(".undo-line")
     page.keyboard.press("Space")
     page.wait_for_selector("[data-do=delete]")
