@@ -104,7 +104,7 @@ def row_loss(model: Any, row: Layout, device: torch.device, *, bfloat16: bool) -
             attention_mask=on_device(row.sees)[None, None],
             logits_to_keep=on_device(row.read),
             use_cache=False,
-            **({"pieces": row.pieces} if device.type == "cpu" else {}),
+            **({"segments": row.segments} if device.type == "cpu" else {}),
         ).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), on_device(row.targets), reduction="sum")
 

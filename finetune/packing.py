@@ -1,9 +1,9 @@
 """Examples -> packed rows. Pure.
 
-Many questions are asked about the same notes. Such examples form a group: the notes are read once, as the prefix, and
-each question with its answer is a branch behind it. A branch sees the prefix and itself only, and its positions go on
-where the prefix ends, so the loss is that of the separate sequences to the last digits, at a fraction of the tokens.
-A row holds one or several groups, which don't see each other either.
+Prompts begin alike: all with the system's words, many with the same notes, some with the first of them. So the examples
+of a row are laid out as a tree of prefixes: what several share is read once, and what each has to itself stands in a
+branch behind it. A branch sees what it goes on from and itself, and its positions go on from there, so the loss is that
+of the separate sequences to the last digits, at a fraction of the tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from finetune.dataset import Example
     from tutor.generators.protocol import Message
 
-_LEAST_SHARED = (
-    0.5  # of a prompt: sharing only the system's words would keep it from those with the same notes
-)
+PLAN = 2  # goes up with every change to which rows a plan has: a checkpoint of other rows isn't continued
+_WORTH_SHARING = 16  # tokens; a shorter piece costs more in bookkeeping than reading it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +40,36 @@ class Encoded:
         return len(self.prompt) + len(self.completion)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Examples whose prompts start with the same `shared` tokens."""
+Row = tuple[Encoded, ...]
+"""Examples that are read at once; what shares a beginning stands together."""
 
-    shared: int
-    members: tuple[Encoded, ...]
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Of the examples below it the tokens from `start` on: up to `end` what they share, in a leaf the rest of one."""
+
+    start: int
+    end: int
+    example: Encoded
+    below: tuple[Node, ...] = ()
 
     @property
-    def tokens(self) -> int:
-        return self.shared + sum(member.tokens - self.shared for member in self.members)
-
-
-Row = tuple[Group, ...]
+    def size(self) -> int:
+        """Tokens that are read for it and all below."""
+        return self.end - self.start + sum(node.size for node in self.below)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """How many tokens of a row a group's prefix takes, and how many each branch behind it."""
+class Segment:
+    """So many tokens of a row that stand in one piece, behind those segments (the first first) that they see."""
 
-    prefix: int
-    branches: tuple[int, ...]
+    length: int
+    behind: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A row as the model gets it. `sees[i, j]`: token i may look at token j, which follows from `pieces`. At the
+    """A row as the model gets it. `sees[i, j]`: token i may look at token j, which follows from `segments`. At the
     position `read[k]` the model is to predict the token `targets[k]`."""
 
     tokens: npt.NDArray[np.int64]
@@ -73,7 +77,7 @@ class Layout:
     sees: npt.NDArray[np.bool_]
     read: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
-    pieces: tuple[Piece, ...]
+    segments: tuple[Segment, ...]
 
 
 class Encoder:
@@ -109,37 +113,36 @@ class Encoder:
         return int(self._tokenizer.eos_token_id)
 
 
-def groups_of(examples: Sequence[Encoded]) -> list[Group]:
-    """Put together what shares a long prefix. The order of the examples makes no difference."""
-    groups: list[Group] = []
-    for example in sorted(examples, key=lambda e: (e.prompt, e.completion, e.id)):
-        if groups:
-            last = groups[-1]
-            shared = min(
-                last.shared, _common(last.members[0].prompt, example.prompt), len(example.prompt) - 1
-            )
-            dearer = len(last.members) * (last.shared - shared)  # each of them would carry more of its prompt
-            if shared >= _LEAST_SHARED * len(example.prompt) and dearer < shared:
-                groups[-1] = Group(shared, (*last.members, example))
-                continue
-        groups.append(
-            Group(len(example.prompt) - 1, (example,))
-        )  # what is read first must stand in the branch
-    return groups
+def tree(examples: Sequence[Encoded], start: int = 0) -> tuple[Node, ...]:
+    """The examples as a tree of prefixes, from the token `start` on, which comes behind what all of them share.
+
+    What shares a beginning must stand together, as it does in the order of the prompts.
+    """
+    nodes = []
+    for alike in _runs(examples, start):
+        if len(alike) == 1:
+            (example,) = alike
+            nodes.append(Node(start, example.tokens - 1, example))  # the last token is only predicted
+        else:
+            end = min(_shared(one, other) for one, other in pairwise(alike))
+            nodes.append(Node(start, end, alike[0], tree(alike, end)))
+    return tuple(nodes)
 
 
 def plan(
-    groups: Sequence[Group], *, row_tokens: int, rows_per_step: int, epochs: float, seed: int
+    examples: Sequence[Encoded], *, row_tokens: int, rows_per_step: int, epochs: float, seed: int
 ) -> list[tuple[Row, ...]]:
-    """The rows of every step, shuffled anew in every epoch. The same arguments give the same plan.
+    """The rows of every step, shuffled anew in every epoch. The same arguments give the same plan, and the order of
+    the examples makes no difference.
 
-    A group too long for a row is divided, and the dividing line falls elsewhere in every epoch. An example must fit
-    into a row by itself.
+    Every epoch walks the tree of all examples in an order of its own and cuts the walk into rows. So what shares a
+    beginning mostly comes into one row, each time with other company. An example must fit into a row by itself.
     """
+    whole = tree(sorted(examples, key=lambda e: (e.prompt, e.completion, e.id)))
     rows: list[Row] = []
     epoch = 0
     while (left := epochs - epoch) > 0:
-        made = list(_rows(groups, row_tokens, random.Random(f"{seed}:{epoch}")))
+        made = list(_rows(_walk(whole, random.Random(f"{seed}:{epoch}")), row_tokens))
         rows += made if left >= 1 else made[: max(1, round(left * len(made)))]
         epoch += 1
     return [tuple(rows[at : at + rows_per_step]) for at in range(0, len(rows), rows_per_step)]
@@ -149,69 +152,78 @@ def layout(row: Row) -> Layout:
     """How the model gets this row."""
     tokens: list[int] = []
     positions: list[int] = []
-    group_of: list[int] = []
-    branch_of: list[int] = []  # 0 in a prefix
     read: list[int] = []
     targets: list[int] = []
-    pieces: list[Piece] = []
+    segments: list[Segment] = []
 
-    def add(part: Sequence[int], first_position: int, group: int, branch: int) -> None:
-        tokens.extend(part)
-        positions.extend(range(first_position, first_position + len(part)))
-        group_of.extend([group] * len(part))
-        branch_of.extend([branch] * len(part))
+    def add(node: Node, behind: tuple[int, ...]) -> None:
+        example = node.example
+        if not node.below:
+            first = (
+                len(tokens) + len(example.prompt) - 1 - node.start
+            )  # where the answer's first is predicted
+            read.extend(range(first, first + len(example.completion)))
+            targets.extend(example.completion)
+        tokens.extend((*example.prompt, *example.completion)[node.start : node.end])
+        positions.extend(range(node.start, node.end))
+        number = len(segments)
+        segments.append(Segment(node.end - node.start, behind))
+        for below in node.below:
+            add(below, (*behind, number))
 
-    for number, group in enumerate(row):
-        lengths = (member.tokens - 1 - group.shared for member in group.members)
-        pieces.append(Piece(group.shared, tuple(lengths)))
-        add(group.members[0].prompt[: group.shared], 0, number, 0)
-        for branch, member in enumerate(group.members, start=1):
-            question = member.prompt[group.shared :]
-            before = len(tokens) + len(question) - 1  # where the answer's first token is predicted
-            add([*question, *member.completion[:-1]], group.shared, number, branch)
-            read.extend(range(before, before + len(member.completion)))
-            targets.extend(member.completion)
-    groups, branches = np.array(group_of), np.array(branch_of)
-    sees = groups[:, None] == groups[None, :]
-    sees &= (branches[None, :] == 0) | (branches[:, None] == branches[None, :])
+    for node in tree(row):
+        add(node, ())
     return Layout(
-        np.array(tokens), np.array(positions), np.tril(sees), np.array(read), np.array(targets), tuple(pieces)
+        np.array(tokens),
+        np.array(positions),
+        _sees(segments),
+        np.array(read),
+        np.array(targets),
+        tuple(segments),
     )
 
 
-def _rows(groups: Sequence[Group], row_tokens: int, chance: random.Random) -> Iterator[Row]:
-    pieces = [piece for group in groups for piece in _divided(group, row_tokens, chance)]
-    chance.shuffle(pieces)
-    row: list[Group] = []
-    room = row_tokens
-    for piece in pieces:
-        if piece.tokens > room and row:
-            yield tuple(row)
-            row, room = [], row_tokens
-        row.append(piece)
-        room -= piece.tokens
+def _sees(segments: Sequence[Segment]) -> npt.NDArray[np.bool_]:
+    ends = np.cumsum([segment.length for segment in segments])
+    places = [slice(end - segment.length, end) for segment, end in zip(segments, ends, strict=True)]
+    sees = np.zeros((ends[-1], ends[-1]), dtype=np.bool_)
+    for segment, own in zip(segments, places, strict=True):
+        for number in segment.behind:
+            sees[own, places[number]] = True
+        sees[own, own] = np.tri(segment.length, dtype=np.bool_)
+    return sees
+
+
+def _walk(nodes: Sequence[Node], chance: random.Random) -> Iterator[Encoded]:
+    for node in chance.sample(nodes, len(nodes)):
+        if node.below:
+            yield from _walk(node.below, chance)
+        else:
+            yield node.example
+
+
+def _rows(examples: Iterator[Encoded], row_tokens: int) -> Iterator[Row]:
+    row: Row = ()
+    for example in examples:
+        if row and sum(node.size for node in tree((*row, example))) > row_tokens:
+            yield row
+            row = ()
+        row = (*row, example)
     if row:
-        yield tuple(row)
+        yield row
 
 
-def _divided(group: Group, row_tokens: int, chance: random.Random) -> Iterator[Group]:
-    members = list(group.members)
-    chance.shuffle(members)
-    taken: list[Encoded] = []
-    room = row_tokens - group.shared
-    for member in members:
-        needed = member.tokens - group.shared
-        if needed > room and taken:
-            yield Group(group.shared, tuple(taken))
-            taken, room = [], row_tokens - group.shared
-        taken.append(member)
-        room -= needed
-    if taken:
-        yield Group(group.shared, tuple(taken))
+def _runs(examples: Sequence[Encoded], start: int) -> Iterator[Sequence[Encoded]]:
+    """Divide where neighbours share too little behind `start`."""
+    begin = 0
+    for at, (one, other) in enumerate(pairwise(examples), start=1):
+        if _shared(one, other) < start + _WORTH_SHARING:
+            yield examples[begin:at]
+            begin = at
+    yield examples[begin:]
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    for at, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return at
-    return min(len(first), len(second))
+def _shared(one: Encoded, other: Encoded) -> int:
+    """How many tokens two prompts begin with alike. Not the last: what is read first must stand in the branch."""
+    most = min(len(one.prompt), len(other.prompt)) - 1
+    return next((at for at in range(most) if one.prompt[at] != other.prompt[at]), most)

@@ -15,7 +15,7 @@ from finetune.checkpoints import Checkpoints, Standing
 from finetune.config import FinetuneConfig
 from finetune.measuring import Clock, peak_memory_bytes
 from finetune.outcomes import Cancelled, Progress, Trained, TrainingError
-from finetune.packing import Encoded
+from finetune.packing import PLAN, Encoded
 from tutor.generators.files import weight_files
 from tutor.shipped import file_sha256
 
@@ -202,7 +202,7 @@ def training_key(
 ) -> str:
     """What a checkpoint must agree with to be continued: base, data, configuration, and where training started."""
     files = [*weight_files(base), *([start_from / lora.ADAPTER_WEIGHTS] if start_from else [])]
-    known = [base_name, config.training_json(), [file_sha256(file) for file in files]]
+    known = [PLAN, base_name, config.training_json(), [file_sha256(file) for file in files]]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for example in sorted(encoded, key=lambda e: (e.prompt, e.completion, e.id)):
         digest.update(json.dumps([example.id, example.prompt, example.completion]).encode())

@@ -18,7 +18,7 @@ from finetune import attention, lora
 from finetune.config import FinetuneConfig
 from finetune.measuring import faster_precision
 from finetune.outcomes import Cancelled, Progress, Trained, TrainingError, explained
-from finetune.packing import Encoded, Encoder, Row, groups_of, layout, plan
+from finetune.packing import Encoded, Encoder, Row, layout, plan
 from finetune.running import Run, begin, training_key
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Training:
         self.device: torch.device = self.accelerator.device
         encoded = encode_fitting(config, examples, base, self.notes)
         self.rows = plan(
-            groups_of(encoded),
+            encoded,
             row_tokens=config.row_tokens,
             rows_per_step=config.rows_per_step,
             epochs=config.epochs,
@@ -119,12 +119,8 @@ class _Training:
         while not state.finished:
             state.save_if_due()
             rows = self.rows[state.at.step]
-            loss = self._step(rows, should_stop, wait_while_busy)
-            progress = state.advance(
-                loss,
-                examples=sum(len(group.members) for row in rows for group in row),
-                tokens=sum(group.tokens for row in rows for group in row),
-            )
+            loss, tokens = self._step(rows, should_stop, wait_while_busy)
+            progress = state.advance(loss, examples=sum(map(len, rows)), tokens=tokens)
             state.at = replace(state.at, seconds=self._same_everywhere(state.at.seconds))
             if self.accelerator.is_main_process:
                 on_progress(progress)
@@ -135,22 +131,22 @@ class _Training:
 
     def _step(
         self, rows: Sequence[Row], should_stop: Callable[[], bool], wait_while_busy: Callable[[], object]
-    ) -> float:
-        """One step of the optimizer over these rows, divided among the processes; the mean loss of a token."""
+    ) -> tuple[float, int]:
+        """One step of the optimizer over these rows, divided among the processes; the mean loss of a token, and how
+        many were read."""
         import torch
 
         state, number, processes = self.state, self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(_step_seed(self.config.seed, state.at.step, number))
-        total = sum(len(member.completion) for row in rows for group in row for member in group.members)
+        laid_out = [layout(row) for row in rows]
+        total = sum(len(row.targets) for row in laid_out)
         loss_sum, stop = 0.0, False
-        for row in rows[number::processes]:
+        for row in laid_out[number::processes]:
             state.clock.wait(wait_while_busy)
             stop = stop or should_stop()
             if stop and processes == 1:
                 state.cancel()
-            loss = lora.row_loss(
-                state.model, layout(row), self.device, bfloat16=state.at.precision == "bfloat16"
-            )
+            loss = lora.row_loss(state.model, row, self.device, bfloat16=state.at.precision == "bfloat16")
             (loss / total).backward()
             loss_sum += loss.item() / total
         mean_loss = self._added_up(loss_sum, stop) if processes > 1 else loss_sum
@@ -159,7 +155,7 @@ class _Training:
         state.set_rate()
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        return mean_loss
+        return mean_loss, sum(len(row.tokens) for row in laid_out)
 
     def _added_up(self, loss: float, stop: bool) -> float:
         """Add up gradients and loss over the processes. If one should stop, all do, after the same step."""

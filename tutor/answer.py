@@ -57,21 +57,24 @@ class AnswerBuilder:
         """The answer as shown, with citation numbers in brackets."""
         return " ".join(s.text + "".join(f" [{n}]" for n in s.citations) for s in self.shown)
 
+    def cites(self, item: EvidenceSentence) -> bool:
+        """Is this sentence of the material cited so far?"""
+        return self._known(item) is not None
+
     def _add(self, text: str, cited: Iterable[EvidenceSentence], origin: str) -> SentenceChecked:
         citations = tuple(self._cite(item) for item in cited)
         sentence = AnswerSentence(text, True, tuple(c.n for c in citations), origin)  # type: ignore[arg-type]
         self.sentences.append(sentence)
         return SentenceChecked(sentence, citations)
 
+    def _known(self, item: EvidenceSentence) -> Citation | None:
+        place = (item.passage.source, item.passage.document, item.sentence.start)
+        return next((c for c in self.citations if (c.source, c.document, c.start) == place), None)
+
     def _cite(self, item: EvidenceSentence) -> Citation:
+        if known := self._known(item):
+            return known
         passage, sentence = item.passage, item.sentence
-        for known in self.citations:
-            if (known.source, known.document, known.start) == (
-                passage.source,
-                passage.document,
-                sentence.start,
-            ):
-                return known
         citation = Citation(
             n=len(self.citations) + 1,
             source=passage.source,

@@ -257,10 +257,10 @@ class _Run:
         return self._shown(self.builder.add_draft(sentence, cited)), vector
 
     def _left_unsaid(self, evidence: Evidence, said: list[tuple[str, Vectors]]) -> Iterator[Event]:
-        """What the draft missed, in the material's own words."""
+        """What the draft missed, in the material's own words. A sentence that it cites was not missed: it is a click away."""
         self.status = "answered" if said else "quoted"
         for item in evidence.sentences:
-            if not already_said(item, said):
+            if not self.builder.cites(item) and not already_said(item, said):
                 said.append((item.sentence.text, item.vector))
                 yield self._shown(self.builder.add_quote(item))
 

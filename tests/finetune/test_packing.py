@@ -12,7 +12,7 @@ import torch
 from finetune import attention, lora
 from finetune.config import FinetuneConfig
 from finetune.dataset import Example
-from finetune.packing import Encoded, Encoder, groups_of, layout, plan
+from finetune.packing import Encoded, Encoder, layout, plan, tree
 
 NOTES = [
     "A token is a small piece of text. A page has about five hundred of them.",
@@ -66,39 +66,68 @@ def test_a_text_cant_end_its_turn(tiny_base: Path, encoder: Encoder) -> None:
     assert made.prompt.count(end) == 2  # system, user
 
 
-def test_what_shares_its_notes_is_one_group(encoded: list[Encoded]) -> None:
-    groups = groups_of(encoded)
-    assert sorted(sorted(m.id for m in g.members) for g in groups) == [["1", "2", "3"], ["4", "5"]]
-    assert groups_of(encoded[::-1]) == groups
-    for group in groups:
-        starts = {m.prompt[: group.shared] for m in group.members}
-        assert len(starts) == 1
-        assert all(len(m.prompt) > group.shared for m in group.members)
+def named(name: str, prompt: str, completion: str = "yz") -> Encoded:
+    return Encoded(name, tuple(map(ord, prompt)), tuple(map(ord, completion)))
+
+
+SYSTEM, NOTE, OTHER = "s" * 20, "a" * 20, "b" * 20
+
+
+def test_a_tree_shares_what_is_worth_it_at_every_depth() -> None:
+    """By hand: the system's words are read once, the notes once, and a question that only starts alike twice."""
+    (root,) = tree(
+        [
+            named("1", SYSTEM + NOTE + "What is it?"),
+            named("2", SYSTEM + NOTE + "What was it?"),
+            named("3", SYSTEM + OTHER + "Why?"),
+        ]
+    )
+    assert (root.start, root.end, len(root.below)) == (0, 20, 2)
+    notes, third = root.below
+    assert (notes.start, notes.end) == (20, 45)  # with "What "
+    assert [(leaf.start, leaf.end) for leaf in notes.below] == [(45, 52), (45, 53)]
+    assert (third.start, third.end) == (20, 45)
+    assert root.size == 20 + 25 + 7 + 8 + 25
+
+    apart = tree([named("1", "a" * 15 + "b"), named("2", "a" * 15 + "c")])
+    assert [(leaf.start, leaf.end, leaf.below) for leaf in apart] == [(0, 17, ()), (0, 17, ())]
+
+
+def test_the_same_prompt_twice_leaves_each_its_last_token() -> None:
+    (node,) = tree([named("1", SYSTEM + "Q", "yes"), named("2", SYSTEM + "Q", "no")])
+    assert (node.end, [leaf.start for leaf in node.below]) == (20, [20, 20])
 
 
 def test_a_plan_teaches_every_example_once_an_epoch_and_bounds_its_rows(encoded: list[Encoded]) -> None:
-    groups = groups_of(encoded)
     arguments: dict[str, Any] = {"row_tokens": 140, "rows_per_step": 2, "epochs": 2, "seed": 1}
-    steps = plan(groups, **arguments)
-    taught = [m.id for rows in steps for row in rows for group in row for m in group.members]
+    steps = plan(encoded, **arguments)
+    taught = [e.id for rows in steps for row in rows for e in row]
     assert sorted(taught) == sorted([e.id for e in encoded] * 2)
     assert all(len(layout(row).tokens) <= 140 for rows in steps for row in rows)
-    assert steps == plan(groups, **arguments)
-    assert steps != plan(groups, **(arguments | {"seed": 2}))
-    assert len(plan(groups, **(arguments | {"epochs": 0.5, "rows_per_step": 1}))) < len(
-        plan(groups, **(arguments | {"epochs": 1, "rows_per_step": 1}))
+    assert steps == plan(encoded[::-1], **arguments)
+    assert steps != plan(encoded, **(arguments | {"seed": 2}))
+    assert len(plan(encoded, **(arguments | {"epochs": 0.5, "rows_per_step": 1}))) < len(
+        plan(encoded, **(arguments | {"epochs": 1, "rows_per_step": 1}))
     )
 
 
-def test_a_branch_sees_its_notes_and_itself(encoded: list[Encoded]) -> None:
-    row = tuple(groups_of(encoded))
+def test_what_begins_alike_comes_into_one_row_each_time_with_other_company() -> None:
+    examples = [named(f"{a}{b}", SYSTEM + 20 * a + 20 * b) for a in "abcdef" for b in "uvw"]
+    arguments: dict[str, Any] = {"row_tokens": 170, "rows_per_step": 1, "epochs": 1}
+    plans = [plan(examples, **arguments, seed=seed) for seed in range(8)]
+    at_best = sum(node.size for node in tree(examples))
+    for steps in plans:
+        assert sum(len(layout(row).tokens) for (row,) in steps) < 1.35 * at_best
+    assert len({frozenset(e.id for e in steps[0][0]) for steps in plans}) > 4
+
+
+def test_a_branch_sees_what_it_goes_on_from_and_itself(encoded: list[Encoded]) -> None:
+    row = tuple(sorted(encoded, key=lambda e: e.prompt))
     made = layout(row)
     assert not np.triu(made.sees, 1).any()
     assert made.sees.diagonal().all()
-    starts = np.flatnonzero(made.positions == 0)
-    assert len(starts) == len(row)
-    second = starts[1]
-    assert not made.sees[second:, :second].any()
+    assert (made.positions == 0).sum() == 1  # all of them begin with the system's words
+    assert max(len(segment.behind) for segment in made.segments) == 2
     for at, (read, target) in enumerate(zip(made.read, made.targets, strict=True)):
         seen = made.tokens[np.flatnonzero(made.sees[read])]
         assert made.positions[read] == len(seen) - 1  # no gap, nothing twice
@@ -117,8 +146,7 @@ def test_packed_loss_and_gradients_are_those_of_separate_sequences(
         torch.nn.init.normal_(parameter, std=0.1)
     device = torch.device("cpu")
 
-    row = layout(tuple(groups_of(encoded)))
-    assert [len(piece.branches) for piece in row.pieces] == [len(g.members) for g in groups_of(encoded)]
+    row = layout(tuple(sorted(encoded, key=lambda e: e.prompt)))
     packed = lora.row_loss(model, row, device, bfloat16=False)
     packed.backward()
     gradients = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
@@ -145,5 +173,4 @@ def test_packed_loss_and_gradients_are_those_of_separate_sequences(
 
 def test_packing_saves_most_of_the_tokens(encoder: Encoder) -> None:
     many = [encoder.encode(example(n, NOTES[0] * 8, f"What is thing {n}?", "A thing.")) for n in range(12)]
-    (group,) = groups_of(many)
-    assert group.tokens < 0.25 * sum(e.tokens for e in many)
+    assert sum(node.size for node in tree(many)) < 0.25 * sum(e.tokens for e in many)

@@ -78,6 +78,7 @@ def test_a_supported_draft_is_shown_with_the_sentence_it_rests_on(classroom: Cla
     (citation,) = result.citations
     assert citation.quote == "A token is a **piece of text** that a model reads as one unit."
     assert PAGES["tokens.md"][citation.start : citation.end] == citation.quote
+    assert TOKEN not in result.answer  # what is cited is not quoted as well
 
 
 def test_what_is_logged_is_what_was_sent_and_shown(classroom: Classroom) -> None:
