@@ -23,7 +23,7 @@ test: setup-dev  ## lint, import contracts, types, tests: all that CI checks
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup-dev  ## the fast part of `make test`
 	$(BIN)/ruff check .
