@@ -48,7 +48,7 @@ class FinetuneConfig:
     warmup_steps: int = 8
     weight_decay: float = 0.0
     clip: float = 1.0
-    epochs: float = 2.0
+    epochs: float = 1.5
     max_minutes: float | None = 12.0
     row_tokens: int = 1024
     rows_per_step: int = 1

@@ -191,14 +191,15 @@ def hopeless(beginning: str, evidence: Sequence[EvidenceSentence]) -> bool:
     return len(_strange(whole_words, " ".join(e.sentence.text for e in evidence))) >= HOPELESS_WORDS
 
 
-def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]]) -> bool:
-    """Do the sentences shown so far (text, unit vector) carry this evidence sentence?"""
+def already_said(item: EvidenceSentence, said: Sequence[tuple[str, Vectors]], *, cited: bool = False) -> bool:
+    """Do the sentences shown so far (text, unit vector) carry this evidence sentence? One that they cite need not be
+    as near as others."""
     stems = set(content_stems(item.sentence.text))
     if not stems:  # "No." opens an answer; after other words it would turn them around
         return bool(said)
     shown = set(content_stems(" ".join(text for text, _ in said)))
     near = max((float(vector @ item.vector) for _, vector in said), default=-1.0)
-    return near >= SAID_COSINE and len(stems & shown) / len(stems) >= SAID_WORDS
+    return (cited or near >= SAID_COSINE) and len(stems & shown) / len(stems) >= SAID_WORDS
 
 
 def _refused(*reasons: str) -> Check:

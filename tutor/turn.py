@@ -257,10 +257,10 @@ class _Run:
         return self._shown(self.builder.add_draft(sentence, cited)), vector
 
     def _left_unsaid(self, evidence: Evidence, said: list[tuple[str, Vectors]]) -> Iterator[Event]:
-        """What the draft missed, in the material's own words. What it cites is not missed: a click shows it."""
+        """What the draft missed, in the material's own words."""
         self.status = "answered" if said else "quoted"
         for item in evidence.sentences:
-            if not self.builder.cites(item) and not already_said(item, said):
+            if not already_said(item, said, cited=self.builder.cites(item)):
                 said.append((item.sentence.text, item.vector))
                 yield self._shown(self.builder.add_quote(item))
 

@@ -113,6 +113,14 @@ def test_said_needs_both_the_meaning_and_the_words() -> None:
     assert not already_said(item, [])
 
 
+def test_what_is_cited_needs_the_words_only() -> None:
+    (item,) = evidence(TRAINING)
+    most = "Inference leaves the weights of a model as they were; training changes every weight."
+    assert not already_said(item, [(most, FAR)])
+    assert already_said(item, [(most, FAR)], cited=True)
+    assert not already_said(item, [("Training changes.", NEAR)], cited=True)
+
+
 def test_a_bare_no_is_said_first_or_not_at_all() -> None:
     (item,) = evidence("No.")
     assert not already_said(item, [])
