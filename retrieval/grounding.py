@@ -41,6 +41,10 @@ _LIMITING = _CONDITIONS | frozenset(
     "rarely seldom hardly barely almost nearly when may might could can sometimes often usually mostly some few little "
     "less least not no never neither nor".split()
 )
+_OPENING = re.compile(
+    r"(?:when|whenever|if|once|after|before|while|until|unless|with|without|in the \w+ case)\b", re.I
+)
+_SIZED = re.compile(r"\b([a-z]+) of (\d[\d,.]*)", re.I)
 _ABOUT_THE_TASK = re.compile(
     r"^(?:question|answer|notes?):|\b(?:the notes?|the question|the answer|as an ai|the text|the passage)\b",
     re.IGNORECASE,
@@ -96,7 +100,7 @@ def check_sentence(
     if cosine < MIN_COSINE:
         reasons.append(f"far from the evidence (cosine {cosine:.2f})")
     for part, bearer in zip(parts, bearers, strict=True):
-        reasons += _against(part, evidence[bearer].sentence.text)
+        reasons += _against(part, evidence[bearer].sentence.text, question)
     # Words left out of one sentence and none moved: the rules above see to what that can change, and the judge would
     # refuse a third of such sentences, even some of the material's own against themselves.
     turned = judged is not None and judged[0, CONTRADICTED] >= TURNED
@@ -121,7 +125,7 @@ def _cut_from(sentence: str, source: str) -> bool:
     return not (left_out & _LIMITING or _CONDITIONS & {*there} - {*kept})
 
 
-def _against(part: str, source: str) -> list[str]:
+def _against(part: str, source: str, question: str) -> list[str]:
     """What speaks against one part of a sentence being said by one evidence sentence."""
     reasons = _unknown(_strange(part, source))
     if extra := numbers(part) - numbers(source):
@@ -134,7 +138,35 @@ def _against(part: str, source: str) -> list[str]:
         reasons.append("turned around: " + ", ".join(turned))
     if _another_subject(part, source):
         reasons.append("says of one thing what the evidence says of another")
+    if size := _size_left_out(part, source):
+        reasons.append(f"leaves out a size: {size}")
+    if opening := _opening_left_out(part, source, question):
+        reasons.append(f"leaves out when it holds: {opening}")
     return reasons
+
+
+def _size_left_out(part: str, source: str) -> str:
+    """ "A reply of 200 tokens takes 5 seconds" is not true of every reply."""
+    named, sized = set(content_stems(part)), {noun.lower() for noun, _ in _SIZED.findall(part)}
+    for noun, number in _SIZED.findall(source):
+        if (
+            noun.lower() not in sized
+            and set(content_stems(noun)) & named
+            and not numbers(number) & numbers(part)
+        ):
+            return f"{noun} of {number}"
+    return ""
+
+
+def _opening_left_out(part: str, source: str, question: str) -> str:
+    """What the source opens with to say when it holds, if the part begins behind it and the question doesn't speak of
+    it either."""
+    start = source.lower().find(" ".join(part.lower().split()[:2]))
+    opening = source[: max(0, start)].strip(" ,")
+    stems = set(content_stems(opening))
+    if not _OPENING.match(opening) or stems & set(content_stems(f"{part} {question}")):
+        return ""
+    return opening
 
 
 def _parts(sentence: str) -> list[str]:

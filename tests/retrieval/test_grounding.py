@@ -13,6 +13,7 @@ FAR = np.array([0.0, 1.0], np.float32)
 TRAINING = "Training changes the weights of a model; inference leaves every weight as it was."
 TOKENS = "One token is about four characters, so 1,000 tokens hold about 750 English words."
 FIXED = "Inference computes output while its weights stay fixed."
+REPLY = "At 40 tokens per second, a reply of 200 tokens takes 5 seconds."
 RATING = "A rating does not change the weights."
 
 
@@ -70,6 +71,8 @@ def test_faithful_sentences_hold(draft: str) -> None:
         ("Training changes the weights and the tokenizer of a quantum model.", TRAINING, "words"),
         ("Training always changes the weights of a model.", TRAINING, "wider"),
         ("Training changes the weights of a", TRAINING, "unfinished"),
+        ("At 40 tokens per second, a reply takes 5 seconds.", REPLY, "leaves out a size"),
+        ("The current time is used.", "In the first case the current time is used.", "leaves out when"),
         ("The notes say training changes the weights.", TRAINING, "task"),
         ("What training does is training.", TRAINING, "nothing"),
         ("Tokens cost less.", "Longer prompts have more tokens, and tokens cost more.", "turned around"),
@@ -101,6 +104,26 @@ def test_every_sentence_that_lends_words_is_cited() -> None:
 
 def test_numbers_in_words_and_digits_are_the_same_number() -> None:
     check = check_sentence("One token is about 4 characters.", NEAR, evidence(TOKENS), "How long is a token?")
+    assert check.supported, check.reasons
+
+
+@pytest.mark.parametrize(
+    ("draft", "source", "question"),
+    [
+        ("The lamps are on.", "When night falls, the lamps are on.", "What is on at night?"),
+        ("The lamps are on.", "In practice the lamps are on.", "What is on?"),
+        ("A reply of 200 tokens takes 5 seconds.", REPLY, "How long does it take?"),
+        (
+            "Writing takes 5 seconds.",
+            REPLY.replace("reply", "writing of words, a reply"),
+            "How long does it take?",
+        ),
+    ],
+)
+def test_what_the_question_said_and_what_limits_nothing_may_be_left_out(
+    draft: str, source: str, question: str
+) -> None:
+    check = check_sentence(draft, NEAR, evidence(source), question)
     assert check.supported, check.reasons
 
 
