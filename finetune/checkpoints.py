@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.lora import fsync_folder, write_bytes
-from tutor.shipped import file_sha256
+from finetune.lora import write_bytes
+from tutor.shipped import file_sha256, flush
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        fsync_folder(self._folder)
+        flush(self._folder)
         for other in self._folder.glob("step-*"):
             if other != final:
                 shutil.rmtree(other, ignore_errors=True)

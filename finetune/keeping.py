@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutor.failures import BusyError
+from tutor.shipped import flush
 
 if TYPE_CHECKING:
     from db.registry import Adapter
@@ -138,10 +138,10 @@ class Kept:
             )
             check_adapter(part, manifest, base_names, base_sha256, base=base)
             for file in part.iterdir():
-                _flush(file)
+                flush(file)
             shutil.rmtree(final, ignore_errors=True)  # of this job, killed before its adapter was registered
             part.rename(final)
-            _flush(final.parent)
+            flush(final.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return manifest
@@ -169,14 +169,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file or a folder's list of files is on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return  # there a folder can't be opened
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.config import FinetuneConfig
 from tutor.generators.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from tutor.shipped import flush
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ def write_adapter(folder: Path, model: Any, base_name: str, about: Mapping[str, 
         if folder.exists():
             shutil.rmtree(folder)
         temporary.replace(folder)
-        fsync_folder(folder.parent)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -175,18 +176,6 @@ def write_bytes(file: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _plain(value: object) -> object:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.dataset import Dataset, Example, content_hash
+from tutor.shipped import file_sha256, flush
 
 FORMAT = 1
 TRAIN, HELD_OUT, PREFERENCE, UNPAIRED = FILES = (
@@ -65,16 +66,16 @@ def write_snapshot(dataset: Dataset, folder: Path) -> Path:
             "sha256": dataset.sha256,
             "counts": dataset.counts(),
             "settings": dict(dataset.settings),
-            "files": {name: _sha256(made / name) for name in FILES},
+            "files": {name: file_sha256(made / name) for name in FILES},
             "feedback": {name: [e.feedback_id for e in part] for name, part in parts.items()},
             "rejected": [{"feedback_id": number, "reason": reason} for number, reason in dataset.rejected],
         }
         _write(made / ABOUT, json.dumps(about, ensure_ascii=False, indent=1))
-        _flush(made)
+        flush(made)
         if final.exists():  # of the same content; its list of feedback may be of another day
             final.rename(temporary / "old")
         made.rename(final)
-        _flush(folder)
+        flush(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
@@ -140,7 +141,7 @@ def _example(row: Mapping[str, Any], feedback_id: int | None) -> Example:
 
 
 def _read(file: Path, about: Mapping[str, Any]) -> tuple[Example, ...]:
-    if _sha256(file) != about["files"][file.name]:
+    if file_sha256(file) != about["files"][file.name]:
         raise SnapshotError(
             f"The data set's file {file} was changed or cut since it was written; make it again."
         )
@@ -154,16 +155,3 @@ def _write(file: Path, text: str) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -89,7 +89,7 @@ def _make(folder: Path, gguf: Path, convert: Callable[[Path, Path], None]) -> No
             ) from error
         files = sorted(made.iterdir())
         for file in files:
-            _flush(file)
+            flush(file)
         manifest = {
             "format": _FORMAT,
             "source": gguf.name,
@@ -99,11 +99,11 @@ def _make(folder: Path, gguf: Path, convert: Callable[[Path, Path], None]) -> No
             "files": {f.name: {"identity": _identity(f), "sha256": file_sha256(f)} for f in files},
         }
         _write_json(made / MANIFEST, manifest)
-        _flush(made)
+        flush(made)
         if folder.exists():
             folder.rename(temporary / "old")
         made.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -170,11 +170,11 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _write_json(file: Path, content: dict[str, Any]) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    _flush(temporary)
+    flush(temporary)
     temporary.replace(file)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Make a file or folder last through a power cut."""
     if os.name == "nt" and path.is_dir():
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from tutor.improve import LIVE, MINUTES, RESUMABLE
 from tutor.ui import charts
-from tutor.ui.improve_view import sentence
+from tutor.ui.improve_view import is_number, sentence
 from tutor.ui.markup import count, esc, join, minutes, when
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ def live(view: JobView | None) -> str:
     losses = [
         (row["step"], row["loss"])
         for row in rows
-        if _is_number(row.get("step")) and _is_number(row.get("loss"))
+        if is_number(row.get("step")) and is_number(row.get("loss"))
     ]
     running = view.state in LIVE
     planned = None
     if running and view.job.stage not in _AFTER_TRAINING:
-        planned = next((row["steps"] for row in reversed(rows) if _is_number(row.get("steps"))), None)
+        planned = next((row["steps"] for row in reversed(rows) if is_number(row.get("steps"))), None)
     bar = (
         f'<progress max="1" value="{view.job.progress:.3f}" aria-label="Progress of training {view.job.id}"></progress>'
         if running
@@ -204,16 +204,16 @@ def _stages(view: JobView) -> str:
 
 
 def _facts(view: JobView, rows: Sequence[Mapping[str, Any]]) -> str:
-    trained = next((row for row in reversed(rows) if _is_number(row.get("loss"))), None)
+    trained = next((row for row in reversed(rows) if is_number(row.get("loss"))), None)
     counted = next(
-        (row for row in reversed(rows) if _is_number(row.get("done")) and _is_number(row.get("of"))), None
+        (row for row in reversed(rows) if is_number(row.get("done")) and is_number(row.get("of"))), None
     )
     facts: list[tuple[str, str]] = []
-    if trained and _is_number(trained.get("steps")):
+    if trained and is_number(trained.get("steps")):
         facts.append(("Step", f"{trained['step']:,.0f} of {trained['steps']:,.0f}"))
     if trained:
         facts.append(("Loss", f"{trained['loss']:.2f}"))
-    if trained and _is_number(trained.get("examples")):
+    if trained and is_number(trained.get("examples")):
         facts.append(("Examples seen", f"{trained['examples']:,.0f}"))
     if counted and view.state in LIVE and counted.get("stage") == view.job.stage:
         name = {"collecting": "Looked up", "evaluating": "Examined"}.get(view.job.stage, "Done")
@@ -222,10 +222,10 @@ def _facts(view: JobView, rows: Sequence[Mapping[str, Any]]) -> str:
         view.state == "running"
         and view.job.stage == "training"
         and trained
-        and _is_number(trained.get("seconds_left"))
+        and is_number(trained.get("seconds_left"))
     ):
         facts.append(("Learning left", minutes(trained["seconds_left"])))
-    elif trained and _is_number(trained.get("seconds")):
+    elif trained and is_number(trained.get("seconds")):
         facts.append(("Learned for", minutes(trained["seconds"])))
     if not facts:
         return ""
@@ -269,7 +269,3 @@ def _nice(most: float) -> float:
         (top for top in (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20) if most <= top),
         math.ceil(most / 10) * 10.0,
     )
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,11 +5,10 @@ A report comes from another program, perhaps of another version: what is missing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-from tutor.ui.improve_view import BASE, called, report_url
+from tutor.ui.improve_view import BASE, called, is_number, report_url
 from tutor.ui.markdown import render_page
 from tutor.ui.markup import count, esc, icon, join, minutes, url, when
 
@@ -44,7 +43,7 @@ def result(found: Result) -> str:
     facts = [f"made {_when(found)}"]
     if isinstance(data.get("train"), int):
         facts.append(f"learned from {count(data['train'], 'example')}")
-    if _is_number(training.get("seconds")) and training["seconds"]:
+    if is_number(training.get("seconds")) and training["seconds"]:
         facts.append(f"in {minutes(training['seconds'])}")
     return (
         f'<section class="result" aria-labelledby="result-title" data-adapter="{esc(adapter.name)}">'
@@ -165,13 +164,13 @@ def _who(report: Mapping[str, Any], key: str) -> str:
 
 
 def _cell(measure: Any, unit: str) -> str:
-    if _is_number(measure):
+    if is_number(measure):
         measure = {"value": measure}
-    if not isinstance(measure, Mapping) or not _is_number(measure.get("value")):
+    if not isinstance(measure, Mapping) or not is_number(measure.get("value")):
         return ""
     said = f'<span class="measure-value">{_said(measure["value"], unit)}</span>'
     low, high = measure.get("low"), measure.get("high")
-    if _is_number(low) and _is_number(high):
+    if is_number(low) and is_number(high):
         said += f'<span class="measure-range">{_range(low, high, unit)}</span>'
     return said
 
@@ -197,7 +196,7 @@ def _side(report: Mapping[str, Any]) -> str:
     """What training must not do, and what it cost: in a fold, since the rules speak of it already."""
     facts: list[tuple[str, str]] = []
     closed, kept = _part(report, "closed_book"), _part(report, "retention")
-    if _is_number(closed.get("candidate")) and _is_number(closed.get("served")):
+    if is_number(closed.get("candidate")) and is_number(closed.get("served")):
         facts.append(
             (
                 "Facts said from memory alone",
@@ -205,7 +204,7 @@ def _side(report: Mapping[str, Any]) -> str:
                 "pages, so this should not grow.",
             )
         )
-    if _is_number(kept.get("increase")):
+    if is_number(kept.get("increase")):
         facts.append(
             ("Surprise at everyday English", f"{kept['increase']:+.3f} nats a token. It should stay near 0.")
         )
@@ -213,9 +212,9 @@ def _side(report: Mapping[str, Any]) -> str:
         _difference(one) for one in report.get("paired") or () if isinstance(one, Mapping) and _has(one)
     ]
     training = _part(report, "training")
-    if _is_number(training.get("examples_per_s")) and training["examples_per_s"]:
+    if is_number(training.get("examples_per_s")) and training["examples_per_s"]:
         facts.append(("Speed of training", f"{training['examples_per_s']:.1f} examples a second"))
-    if _is_number(training.get("peak_memory_mb")) and training["peak_memory_mb"]:
+    if is_number(training.get("peak_memory_mb")) and training["peak_memory_mb"]:
         facts.append(("Memory while training", f"{training['peak_memory_mb']:,.0f} MB"))
     if not facts:
         return ""
@@ -237,7 +236,7 @@ def _difference(one: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _has(one: Mapping[str, Any]) -> bool:
-    return all(_is_number(one.get(key)) for key in ("difference", "low", "high"))
+    return all(is_number(one.get(key)) for key in ("difference", "low", "high"))
 
 
 def _when(found: Result) -> str:
@@ -247,7 +246,3 @@ def _when(found: Result) -> str:
 def _part(report: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = report.get(key)
     return value if isinstance(value, Mapping) else {}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,9 +6,10 @@ votes in `improve_vote_view.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
 from tutor.ui.markup import esc, join, url, when
@@ -116,6 +117,11 @@ def sentence(text: str | None) -> str:
     """A reason as a sentence."""
     said = " ".join((text or "").split())
     return f"{_first(said)}{'' if said.endswith(('.', '!', '?')) else '.'}" if said else ""
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether this, of a report or a job's row that somebody may have edited, can be shown as a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _first(text: str) -> str:
