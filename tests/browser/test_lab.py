@@ -248,7 +248,9 @@ def test_everything_works_from_the_keyboard(lab: Callable[..., Any]) -> None:
         page.wait_for_function(f"() => !document.querySelector('button[data-bench={step}]').disabled")
         page.focus(f"button[data-bench={step}]")
         page.keyboard.press("Enter")
-    page.wait_for_selector(".bench-said >> text=is in use")
+    page.wait_for_selector(
+        ".bench-said >> text=Version 1 is in use"
+    )  # "Nothing is in use yet." is said before
     assert page.evaluate("() => document.activeElement.id") == "bench-infer"  # handed on by the last step
     page.click("[data-bench=reset]")
     page.click("[data-bench=reset]")
