@@ -112,6 +112,30 @@ def test_thumb_and_correction_are_stored_once_and_said_to_change_nothing_now(
     page.wait_for_selector("#thread .down[aria-pressed=true]")
 
 
+def test_a_correction_being_written_outlasts_what_else_is_said(
+    server: Any, open_page: Callable[..., Any], ask: Callable[..., None]
+) -> None:
+    page = open_page("/chat")
+    ask(page, QUESTION)
+    page.click("#live [data-rating=down]")
+    page.focus("#live [name=correction]")
+    page.keyboard.type("A token is a unit")
+    # The reason is on its way to the server while the learner goes on writing.
+    page.evaluate("document.querySelector('#live [data-reason=wrong]').click()")
+    page.keyboard.type(" of text.")
+    page.wait_for_selector("#live [data-reason=wrong][aria-pressed=true]")
+    page.keyboard.type(" It has a number.")
+    assert page.input_value("#live [name=correction]") == "A token is a unit of text. It has a number."
+    page.click("#live [data-rating=up]")
+    page.wait_for_selector("#live .up[aria-pressed=true]")
+    assert page.input_value("#live [name=correction]") == "A token is a unit of text. It has a number."
+    page.click("#live >> text=Save correction")
+    page.wait_for_selector("text=Your correction is saved")
+    (turn,) = _turns(server, page)
+    saved = server.rows(feedback.feedback_for_turn, server.services.learner_id, turn.id)
+    assert saved.correction == "A token is a unit of text. It has a number."
+
+
 def test_feedback_has_a_reason_a_visible_fate_and_a_way_back(
     server: Any, open_page: Callable[..., Any], ask: Callable[..., None]
 ) -> None:

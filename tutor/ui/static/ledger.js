@@ -17,8 +17,29 @@
       note(button, saved.error);
       return;
     }
+    const draft = "correction" in sent ? null : unsaved(block);
     block.outerHTML = saved.html;
-    document.querySelector(`.feedback[data-turn="${turn}"] ${focus}`)?.focus({ preventScroll: true });
+    const drawn = document.querySelector(`.feedback[data-turn="${turn}"]`);
+    if (!restore(drawn, draft)) drawn?.querySelector(focus)?.focus({ preventScroll: true });
+  }
+
+  /** What is being written into the correction and not saved yet: drawing the block anew would lose it. */
+  function unsaved(block) {
+    const field = block.querySelector("[name=correction]");
+    if (!field || field.value === field.defaultValue) return null;
+    const { value, selectionStart, selectionEnd } = field;
+    return { value, selectionStart, selectionEnd, focused: document.activeElement === field };
+  }
+
+  /** Put it back; true if the learner is writing in it. */
+  function restore(block, draft) {
+    const field = draft && block?.querySelector("[name=correction]");
+    if (!field) return false;
+    field.value = draft.value;
+    field.closest("details").open = true;
+    field.setSelectionRange(draft.selectionStart, draft.selectionEnd);
+    if (draft.focused) field.focus({ preventScroll: true });
+    return draft.focused;
   }
 
   const rate = (button, rating, more, focus = `.${rating}`) =>
