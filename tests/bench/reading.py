@@ -20,7 +20,8 @@ QUESTIONS = DATA / "course_questions.jsonl"
 SMOOTHING = 0.02
 POSITIVE = 2.0  # what a missed sentence costs, in wrongly taken ones
 KEPT_BACK = 6  # every sixth passage
-STRANGERS = 3  # questions of other passages that each passage is asked
+STRANGERS = 3  # questions of other passages that each passage is asked, most of them near in meaning
+NEAREST = 12  # how many of the nearest questions a near stranger is drawn from
 
 # (question, heading, sentences, whether each answers)
 Example = tuple[str, str, list[str], list[bool]]
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m tests.bench reading", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--fit", action="store_true", required=True, help="train from nothing")
-    parser.add_argument("--epochs", type=int, default=4, metavar="N")
+    parser.add_argument("--epochs", type=int, default=2, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--rank", type=int, default=RANK, metavar="N")
     parser.add_argument(
@@ -112,11 +113,9 @@ def _length(example: Example) -> int:
 def examples(chance: random.Random) -> list[Example]:
     """Every written question with its passage, whole, cut to a window, or without its answer; and with strangers."""
     passages = [p for i, p in enumerate(read(PASSAGES)) if i % KEPT_BACK]
-    every = [q["q"] for p in passages for q in p["questions"]]
     found: list[Example] = []
-    for p in passages:
+    for p, strangers in zip(passages, _strangers(passages, chance), strict=True):
         heading, sentences = _heading(p), p["sentences"]
-        own = {q["q"] for q in p["questions"]}
         for q in p["questions"]:
             labels = [i in q["a"] for i in range(len(sentences))]
             found.append((q["q"], heading, *_window(sentences, labels, chance)))
@@ -124,10 +123,26 @@ def examples(chance: random.Random) -> list[Example]:
                 found.append((q["q"], heading, *_without(sentences, labels)))
         for question in p["unanswered"]:
             found.append((question, heading, *_window(sentences, [False] * len(sentences), chance)))
-        for question in chance.sample(every, STRANGERS):
-            if question not in own:
-                found.append((question, heading, sentences, [False] * len(sentences)))
+        found += [(question, heading, sentences, [False] * len(sentences)) for question in strangers]
     return found + course_examples(chance)
+
+
+def _strangers(passages: Sequence[dict[str, Any]], chance: random.Random) -> list[list[str]]:
+    """For each passage questions that another document answers: one from anywhere, the others as near as search finds
+    them, since what search finds for a question is mostly near and silent."""
+    from retrieval.embedder import load_embedder
+    from tutor.settings import SHIPPED_EMBEDDER
+
+    asked = [(q["q"], p["title"]) for p in passages for q in p["questions"]]
+    embedder = load_embedder(SHIPPED_EMBEDDER)
+    texts = [f"{_heading(p)}. {' '.join(p['sentences'])}" for p in passages]
+    likeness = embedder.encode(texts) @ embedder.encode([question for question, _ in asked]).T
+    found = []
+    for p, row in zip(passages, likeness, strict=True):
+        others = [int(i) for i in (-row).argsort() if asked[int(i)][1] != p["title"]]
+        chosen = [*chance.sample(others[:NEAREST], STRANGERS - 1), chance.choice(others)]
+        found.append([asked[i][0] for i in dict.fromkeys(chosen)])
+    return found
 
 
 def kept_back() -> list[dict[str, Any]]:
