@@ -1,6 +1,7 @@
 """Word document -> Document: headings by style or outline level, lists, tables, code and quotations as Markdown.
 
-python-docx opens the package; `docx_body.py` walks its body. Left out: headers and footers, notes, comments, deletions.
+python-docx opens the package; `docx_body.py` walks its body. A footnote stands after the paragraph that
+refers to it. Left out: headers and footers, comments, deletions.
 """
 
 from __future__ import annotations

@@ -15,11 +15,9 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _HEADING = re.compile(r"heading (\d)$", re.I)
-_SKIPPED = {
-    f"{_W}{n}"
-    for n in ("del", "moveFrom", "instrText", "delText", "pPr", "rPr", "sectPr", "footnoteReference")
-}
+_SKIPPED = {f"{_W}{n}" for n in ("del", "moveFrom", "instrText", "delText", "pPr", "rPr", "sectPr")}
 _SKIPPED.add(_FALLBACK)
+_NOTES = ("footnote", "endnote")
 _WRAPPERS = {f"{_W}{n}" for n in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag")}
 
 
@@ -36,6 +34,7 @@ class _Item:
     level: int
     numbered: bool
     text: str
+    notes: list[str]
 
 
 class Body:
@@ -47,6 +46,7 @@ class Body:
         self._root = opened.element.body
         self._styles = dict(_styles(opened.styles.element))
         self._bulleted = _bulleted(opened)
+        self._notes = _notes(opened)
 
     def blocks(self) -> list[str]:
         """All blocks in order. Raises LoadError where tables are nested too deeply."""
@@ -71,23 +71,35 @@ class Body:
                 code.append(text)
                 continue
             self._end(blocks, [], code)
+            notes = self._notes_on(element, depth)
             if style.level is None and style.numbering not in ("", "0") and text.strip():
                 bulleted = self._bulleted.get((style.numbering, style.indent), "list number" not in name)
-                items.append(_Item(style.indent, not bulleted, _prose(text)))
+                items.append(_Item(style.indent, not bulleted, _prose(text), notes))
                 continue
             self._end(blocks, items, code)
-            blocks.append(self._paragraph(text, style))
+            blocks += [self._paragraph(text, style), *notes]
         self._end(blocks, items, code)
         return [block for block in blocks if block]
 
     def _end(self, blocks: list[str], items: list[_Item], code: list[str]) -> None:
         """Write down the list or the code block that has just ended."""
         if items:
-            blocks.append(_list(items))
+            blocks += [_list(items), *(note for item in items for note in item.notes)]
             items.clear()
         if code:
             blocks.append(writer.fence("\n".join(code)))
             code.clear()
+
+    def _notes_on(self, paragraph: Any, depth: int) -> list[str]:
+        """The notes that the paragraph refers to, each where it is first referred to: notes may refer to notes."""
+        found: list[str] = []
+        for mark in paragraph.iter(*(f"{_W}{kind}Reference" for kind in _NOTES)):
+            if any(above.tag in _SKIPPED for above in mark.iterancestors()):
+                continue  # deleted
+            note = self._notes.pop((mark.tag.removesuffix("Reference"), mark.get(f"{_W}id")), None)
+            if note is not None:
+                found += self._blocks(note, depth + 1)
+        return found
 
     def _paragraph(self, text: str, style: _Style) -> str:
         name = style.name.lower()
@@ -221,6 +233,17 @@ def _styles(root: Any) -> Iterator[tuple[str, _Style]]:
         yield style_id, style
         if element.get(f"{_W}default") in ("1", "true") and element.get(f"{_W}type") == "paragraph":
             yield "", style
+
+
+def _notes(opened: Any) -> dict[tuple[str, str | None], Any]:
+    """(tag, id) -> footnote or endnote, from the parts beside the body."""
+    from docx.oxml import parse_xml
+
+    ends = tuple(f"/{kind}s" for kind in _NOTES)
+    parts = [
+        r.target_part for r in opened.part.rels.values() if not r.is_external and r.reltype.endswith(ends)
+    ]
+    return {(note.tag, note.get(f"{_W}id")): note for part in parts for note in parse_xml(part.blob)}
 
 
 def _bulleted(opened: Any) -> dict[tuple[str, int], bool]:

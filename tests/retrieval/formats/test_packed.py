@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import docx
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
+from docx.text.paragraph import Paragraph
 
 from retrieval.loaders import load_document, read_again
 from tests.retrieval.formats.sample import (
@@ -61,6 +64,61 @@ def test_a_word_document() -> None:
         ("quote", "Said so."),
         ("paragraph", "Kept words."),
         ("paragraph", "End."),
+    ]
+
+
+def _note(made: docx.document.Document, kind: str, notes: dict[int, str]) -> None:
+    """The part of a Word file that holds its footnotes or endnotes, as Word writes it."""
+    said = "".join(
+        f'<w:{kind} w:id="{number}"><w:p><w:r><w:{kind}Ref/></w:r><w:r><w:t>{text}</w:t></w:r></w:p></w:{kind}>'
+        for number, text in notes.items()
+    )
+    space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    part = Part(
+        PackURI(f"/word/{kind}s.xml"),
+        f"application/vnd.openxmlformats-officedocument.wordprocessingml.{kind}s+xml",
+        f'<w:{kind}s xmlns:w="{space}">{said}</w:{kind}s>'.encode(),
+        made.part.package,
+    )
+    made.part.relate_to(part, f"http://schemas.openxmlformats.org/officeDocument/2006/relationships/{kind}s")
+
+
+def _refer(paragraph: Paragraph, kind: str, number: int) -> None:
+    mark = OxmlElement(f"w:{kind}Reference")
+    mark.set(qn("w:id"), str(number))
+    paragraph.add_run()._r.append(mark)
+
+
+def test_the_notes_of_a_word_document_stand_after_what_they_explain() -> None:
+    made = docx.Document()
+    _note(made, "footnote", {-1: "", 2: "Measured in May.", 3: "Only the red ones.", 4: "Nobody asks."})
+    _note(made, "endnote", {2: "From a letter."})
+    first = made.add_paragraph("The mean is 4.")
+    _refer(first, "footnote", 2)
+    _refer(first, "endnote", 2)
+    _refer(made.add_paragraph("apples and pears", style="List Bullet"), "footnote", 3)
+    made.add_paragraph("plums", style="List Bullet")
+    table = made.add_table(2, 2)
+    table.cell(0, 1).text = "Dose"
+    cell = table.cell(1, 1)
+    cell.text = "4 mg"
+    _refer(cell.paragraphs[0], "footnote", 7)  # there is none
+    deleted = OxmlElement("w:del")
+    again = made.add_paragraph("The same again.")
+    _refer(again, "footnote", 2)
+    _refer(again, "footnote", 4)
+    deleted.append(again.runs[-1]._r)
+    again._p.append(deleted)
+    document = load_document("paper.docx", saved(made))
+    assert found(document) == [
+        ("paragraph", "The mean is 4."),
+        ("paragraph", "Measured in May."),
+        ("paragraph", "From a letter."),
+        ("list_item", "apples and pears"),
+        ("list_item", "plums"),
+        ("paragraph", "Only the red ones."),
+        ("table_row", "Dose: 4 mg"),
+        ("paragraph", "The same again."),
     ]
 
 
