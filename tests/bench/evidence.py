@@ -122,29 +122,33 @@ def fit(cases: Sequence[Case], unread: dict[str, Any]) -> dict[str, Any]:
     sentence = ev.LinearModel(unread["bias"], weights)
     coverage_names = ev.COVERAGE_FEATURES
     draft = ev.Calibration(sentence, ev.LinearModel(0.0, {}), 0.0, KEEP_RATIO)
-    rows, right = [], []
+    rows, right, answerable = [], [], []
     for case in cases:
         evidence = ev.select_evidence(case.question["question"], case.vector, case.passages, draft)
         if not evidence.features:
             continue
         rows.append([evidence.features[name] for name in coverage_names])
         right.append(case.question["answerable"] and is_right(case, evidence))
+        answerable.append(case.question["answerable"])
     # Coverage learns when the selected evidence answers, not when some evidence exists: a question whose answer was
     # not found is better declined than answered beside the point.
     coverage = logistic(coverage_names, rows, right)
     found = [coverage.probability(dict(zip(coverage_names, row, strict=True))) for row in rows]
-    of_right = [p for p, y in zip(found, right, strict=True) if y]
-    of_wrong = [p for p, y in zip(found, right, strict=True) if not y]
+    of_answerable = [p for p, y in zip(found, answerable, strict=True) if y]
+    of_others = [p for p, y in zip(found, answerable, strict=True) if not y]
 
     def told_apart(threshold: float) -> float:
         """Youden's J: what is rightly answered, less what is wrongly answered."""
-        answered, wrongly = (sum(p >= threshold for p in part) / len(part) for part in (of_right, of_wrong))
+        answered, wrongly = (
+            sum(p >= threshold for p in part) / len(part) for part in (of_answerable, of_others)
+        )
         return answered - wrongly
 
-    threshold = max(of_right, key=told_apart)
-    wrongly = sum(p >= threshold for p in of_wrong) / len(of_wrong)
+    threshold = max(of_answerable, key=told_apart)
+    wrongly = sum(p >= threshold for p in of_others) / len(of_others)
     print(
-        f"{len(rows)} questions, {sum(right)} with the right evidence; {wrongly:.0%} of the rest pass {threshold:.2f}"
+        f"{len(rows)} questions, {sum(right)} with the right evidence; "
+        f"{wrongly:.0%} of the unanswerable pass {threshold:.2f}"
     )
     return {
         "threshold": round(threshold, 4),

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m tests.bench reading", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--fit", action="store_true", required=True, help="train from nothing")
-    parser.add_argument("--epochs", type=int, default=2, metavar="N")
+    parser.add_argument("--epochs", type=int, default=1, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--rank", type=int, default=RANK, metavar="N")
     parser.add_argument(
@@ -56,7 +56,6 @@ def train(epochs: int, seed: int, rank: int, out: Path | None) -> None:
     chance = random.Random(seed)
     model = PassageReader(shipped_folder(BACKBONE), rank=rank, alpha=ALPHA * rank / RANK)
     data = examples(chance)
-    print("before:", validation(model))
     losses = fit(model, data, _loss, epochs=epochs, rate=1e-3, chance=chance, length=_length, batch=24)
     checked = validation(model)
     print("after:", checked)
