@@ -28,9 +28,7 @@ MAX_LIST_ITEMS = 6
 SAME_QUESTION = 0.8  # overlap of content words from which a heading asks the same
 SAME_MEANING = 0.92  # cosine from which two sentences say the same thing twice
 
-COVERAGE_FEATURES = (
-    "best_cosine", "best_passage", "terms_in_passages", "terms_missing", "best_reading", "best_sentence", "agreement"
-)  # fmt: skip
+COVERAGE_FEATURES = "best_cosine", "best_passage", "best_reading", "best_sentence"  # once passages are read
 SURE = 8.0  # log-odds beyond which the reader is taken to be no surer
 
 _LEANS_BACK = re.compile(
@@ -262,7 +260,6 @@ def coverage_features(
     weights = _rarity(terms, passages)
     anywhere = _stems_of(passages)
     found = [candidate for _, candidate in scored]
-    first = found[0].features
     return {
         "best_cosine": max(c.features["cosine"] for c in found),
         "best_passage": max(p.dense for p in passages),
@@ -270,8 +267,6 @@ def coverage_features(
         "terms_missing": len(terms - anywhere) / max(1, len(terms)),
         "best_reading": max(c.features["reading"] for c in found),
         "best_sentence": _log_odds(scored[0][0]),
-        "agreement": first["cosine"]
-        * max(0.0, first["reading"]),  # the sentence that is read as the answer is near
     }
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from db.session import Database
 from retrieval import evidence as ev
 from retrieval.embedder import load_embedder
-from retrieval.evaluate import Gold, is_gold, letters
+from retrieval.evaluate import Gold, is_gold
 from retrieval.ingest import ingest_folder
 from retrieval.reader import Reader
 from retrieval.records import Passage, Vectors
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) != ["--fit"]:
         print("usage: python -m tests.bench evidence --fit")
         return 2
-    cases = course_cases("dev", Reader()) + kept_back_cases(Reader())
+    materials = course_cases("dev", Reader()), kept_back_cases(Reader())
     unread = json.loads(CALIBRATION.read_text("utf-8"))["unread"]  # of before there was a reader
     stored = {
         "about": "Fitted by `python -m tests.bench evidence --fit`; see retrieval/evidence.py for the features.",
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
             "date": date.today().isoformat(),
             "embedder": SHIPPED_EMBEDDER,
             "reader": Reader().name,
-            "questions": len(cases),
+            "questions": sum(map(len, materials)),
         },
-        "read": fit(cases, unread["sentence"]),
+        "read": fit(materials, unread["sentence"]),
         "unread": unread,
     }
     CALIBRATION.write_text(json.dumps(stored, indent=2) + "\n", "utf-8")
@@ -112,69 +112,65 @@ def cases_in(folder: Path, questions: Sequence[dict[str, Any]], reader: PassageR
     return cases
 
 
-def fit(cases: Sequence[Case], unread: dict[str, Any]) -> dict[str, Any]:
-    """Fit the coverage model on `cases` and choose its threshold.
+def fit(materials: Sequence[Sequence[Case]], unread: dict[str, Any]) -> dict[str, Any]:
+    """Fit the coverage model and choose its threshold; each material counts the same, however many its questions.
 
     Sentences are chosen by the weights without a reader plus a little of its word: fitted anew on these cases, most of
     which are about other material, all weights together chose worse on the course's development questions.
     """
     weights = unread["weights"] | {"reading": READING_WEIGHT}
     sentence = ev.LinearModel(unread["bias"], weights)
-    coverage_names = ev.COVERAGE_FEATURES
     draft = ev.Calibration(sentence, ev.LinearModel(0.0, {}), 0.0, KEEP_RATIO)
-    rows, right, answerable = [], [], []
-    for case in cases:
-        evidence = ev.select_evidence(case.question["question"], case.vector, case.passages, draft)
-        if not evidence.features:
-            continue
-        rows.append([evidence.features[name] for name in coverage_names])
-        right.append(case.question["answerable"] and is_right(case, evidence))
-        answerable.append(case.question["answerable"])
-    # Coverage learns when the selected evidence answers, not when some evidence exists: a question whose answer was
-    # not found is better declined than answered beside the point.
-    coverage = logistic(coverage_names, rows, right)
-    found = [coverage.probability(dict(zip(coverage_names, row, strict=True))) for row in rows]
-    of_answerable = [p for p, y in zip(found, answerable, strict=True) if y]
-    of_others = [p for p, y in zip(found, answerable, strict=True) if not y]
+    rows: list[list[float]] = []
+    answerable: list[bool] = []
+    shares: list[float] = []
+    lacking: list[bool] = []
+    for cases in materials:
+        for case in cases:
+            evidence = ev.select_evidence(case.question["question"], case.vector, case.passages, draft)
+            if evidence.features:
+                rows.append([evidence.features[name] for name in ev.COVERAGE_FEATURES])
+                answerable.append(case.question["answerable"])
+                shares.append(1 / len(cases))
+                lacking.append(
+                    ev.lacks_the_fact(case.question["question"], evidence.sentences, case.passages)
+                )
+    share = np.array(shares) * len(rows) / sum(shares)
+    coverage = logistic(ev.COVERAGE_FEATURES, rows, answerable, share)
+    found = np.array(
+        [coverage.probability(dict(zip(ev.COVERAGE_FEATURES, row, strict=True))) for row in rows]
+    )
+    found[np.array(lacking)] = 0.0  # as in `select_evidence`
+    asked = np.array(answerable)
 
-    def told_apart(threshold: float) -> float:
-        """Youden's J: what is rightly answered, less what is wrongly answered."""
-        answered, wrongly = (
-            sum(p >= threshold for p in part) / len(part) for part in (of_answerable, of_others)
-        )
-        return answered - wrongly
+    def answered(threshold: float, which: np.ndarray) -> float:
+        return float(np.average(found[which] >= threshold, weights=share[which]))
 
-    threshold = max(of_answerable, key=told_apart)
-    wrongly = sum(p >= threshold for p in of_others) / len(of_others)
+    # Youden's J: what is rightly answered, less what is wrongly answered.
+    threshold = max(found[asked], key=lambda t: answered(t, asked) - answered(t, ~asked))
     print(
-        f"{len(rows)} questions, {sum(right)} with the right evidence; "
-        f"{wrongly:.0%} of the unanswerable pass {threshold:.2f}"
+        f"{len(rows)} questions; {answered(threshold, asked):.0%} of the answerable and "
+        f"{answered(threshold, ~asked):.0%} of the others pass {threshold:.2f}"
     )
     return {
-        "threshold": round(threshold, 4),
+        "threshold": round(float(threshold), 4),
         "keep_ratio": KEEP_RATIO,
         "sentence": {"bias": sentence.bias, "weights": weights},
         "coverage": {"bias": coverage.bias, "weights": dict(coverage.weights)},
     }
 
 
-def is_right(case: Case, evidence: ev.Evidence) -> bool:
-    """Does the selection hold a gold sentence, or say all that must be said in other sentences?"""
-    if any(is_gold(e.sentence, e.passage.document, case.gold) for e in evidence.sentences):
-        return True
-    said = letters(" ".join(e.sentence.text for e in evidence.sentences))
-    wanted = case.question.get("must_say") or []
-    return bool(wanted) and all(letters(m) in said for m in wanted)
-
-
-def logistic(names: Sequence[str], x: Sequence[Sequence[float]], y: Sequence[bool]) -> ev.LinearModel:
-    """Logistic regression on standardised features, its weights turned back to the raw ones."""
+def logistic(
+    names: Sequence[str], x: Sequence[Sequence[float]], y: Sequence[bool], share: np.ndarray
+) -> ev.LinearModel:
+    """Logistic regression on standardised features, each row counting its share, its weights turned back to the raw
+    ones."""
     from sklearn.linear_model import LogisticRegression
 
     matrix = np.array(x)
     mean, scale = matrix.mean(0), matrix.std(0)
     scale[scale == 0] = 1.0
-    model = LogisticRegression(C=0.3, max_iter=1000).fit((matrix - mean) / scale, np.array(y))
+    model = LogisticRegression(C=0.3, max_iter=1000).fit((matrix - mean) / scale, np.array(y), share)
     weights = model.coef_[0] / scale
     bias = float(model.intercept_[0] - (weights * mean).sum())
     return ev.LinearModel(

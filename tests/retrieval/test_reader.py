@@ -60,7 +60,7 @@ def test_the_sentence_that_answers_stands_out(reader: Reader) -> None:
         "What lifts the dough of bread?", [passage(TIDES, "Tides"), passage(BREAD, "Bread")]
     )
     assert bread.argmax() == 1
-    assert bread.max() > why.max() + 2  # log-odds
+    assert bread.max() > why.max() + 1  # log-odds
     often = reader.read("how many times does the sea come up each day", [passage(TIDES, "Tides")])[0]
     assert often.argmax() == 1  # "It" is the water of the sentence before
 
