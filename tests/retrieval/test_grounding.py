@@ -144,6 +144,35 @@ def test_what_is_cited_needs_the_words_only() -> None:
     assert not already_said(item, [("Training changes.", NEAR)], cited=True)
 
 
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
+        (
+            "Byte-pair encoding is a method that builds a vocabulary by repeatedly joining the most frequent "
+            "neighbouring pair of tokens.",
+            "Byte-pair encoding builds its vocabulary by joining frequent neighbours.",
+        ),
+        (
+            "Exploration is the trying of actions that do not look best at the moment, in order to learn more about "
+            "them.",
+            "Exploration is the trying of actions that do not look best at the moment.",
+        ),
+        (
+            "Pasting a report of 20,000 words adds about 27,000 tokens, or 5.4 cents, to every request that carries "
+            "it.",
+            "Pasting a report of 20,000 words adds about 5.4 cents to every request that carries it.",
+        ),
+        (
+            "Hint A was shown 10 times and earned 6 rewards, an average of 0.6.",
+            "Hint A was shown 10 times and earned 6 rewards.",
+        ),
+    ],
+)
+def test_what_a_draft_leaves_out_of_the_sentence_it_cites_is_not_said(source: str, draft: str) -> None:
+    (item,) = evidence(source)
+    assert not already_said(item, [(draft, NEAR)], cited=True)
+
+
 def test_a_bare_no_is_said_first_or_not_at_all() -> None:
     (item,) = evidence("No.")
     assert not already_said(item, [])
