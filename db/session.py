@@ -10,6 +10,7 @@ session is READ COMMITTED with the same limit on waiting, a readonly one REPEATA
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -186,10 +187,22 @@ def _translated(where: str, *, readonly: bool = False) -> Iterator[None]:
 
 
 def _enter_wal(engine: Engine, path: Path) -> None:
-    """WAL is kept in the file, so this changes something only once."""
+    """WAL is kept in the file, so this changes something only once.
+
+    SQLite doesn't wait for others with this change, whatever the busy timeout: of processes that start together on a
+    new file, one makes it and the others ask again.
+    """
     raw = engine.raw_connection()
+    patience = time.monotonic() + BUSY_SECONDS
     try:
-        mode = raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        while True:
+            try:
+                mode = raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                break
+            except Exception as error:
+                if "locked" not in str(error) or time.monotonic() > patience:
+                    raise
+                time.sleep(0.05)
     except Exception as error:
         wrapped = exc.DBAPIError("PRAGMA journal_mode=WAL", None, error, hide_parameters=True)
         raise translate(wrapped, str(path)) or error from error
