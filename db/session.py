@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from db import upgrade
-from db.errors import DatabaseError
+from db.errors import DatabaseBusy, DatabaseError
 from db.failures import translate, unavailable
 from db.types import dump_json
 
@@ -194,18 +194,17 @@ def _enter_wal(engine: Engine, path: Path) -> None:
     """
     raw = engine.raw_connection()
     patience = time.monotonic() + BUSY_SECONDS
+    mode = None
     try:
-        while True:
+        while mode is None:
             try:
                 mode = raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                break
             except Exception as error:
-                if "locked" not in str(error) or time.monotonic() > patience:
-                    raise
+                wrapped = exc.DBAPIError("PRAGMA journal_mode=WAL", None, error, hide_parameters=True)
+                known = translate(wrapped, str(path))
+                if not isinstance(known, DatabaseBusy) or time.monotonic() > patience:
+                    raise known or error from error
                 time.sleep(0.05)
-    except Exception as error:
-        wrapped = exc.DBAPIError("PRAGMA journal_mode=WAL", None, error, hide_parameters=True)
-        raise translate(wrapped, str(path)) or error from error
     finally:
         raw.close()
     if mode != "wal":
