@@ -17,6 +17,7 @@ from tests.bench.fitting import ALPHA, RANK, fit, read, save
 DATA = Path(__file__).parents[1] / "data"
 PASSAGES = DATA / "reading_passages.jsonl"
 QUESTIONS = DATA / "course_questions.jsonl"
+RATE = 1e-3
 SMOOTHING = 0.02
 POSITIVE = 2.0  # what a missed sentence costs, in wrongly taken ones
 KEPT_BACK = 6  # every sixth passage
@@ -32,7 +33,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench reading", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--fit", action="store_true", required=True, help="train from nothing")
+    parser.add_argument("--fit", action="store_true", required=True, help="train, from nothing or --start")
+    parser.add_argument(
+        "--start", type=Path, default=None, metavar="FILE", help="go on from these weights, at half the rate"
+    )
     parser.add_argument("--epochs", type=int, default=1, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--rank", type=int, default=RANK, metavar="N")
@@ -40,27 +44,31 @@ def main(argv: Sequence[str]) -> int:
         "--out", type=Path, default=None, metavar="FILE", help="instead of the shipped weights"
     )
     options = parser.parse_args(argv)
-    train(options.epochs, options.seed, options.rank, options.out)
+    train(options.epochs, options.seed, options.rank, options.out, options.start)
     return 0
 
 
-def train(epochs: int, seed: int, rank: int, out: Path | None) -> None:
+def train(epochs: int, seed: int, rank: int, out: Path | None, start: Path | None) -> None:
     import torch
 
     from retrieval.embedder import shipped_folder
-    from retrieval.fitted import BACKBONE
+    from retrieval.fitted import BACKBONE, sha256
     from retrieval.passage_reader import PassageReader
     from retrieval.reader import WEIGHTS
 
     torch.manual_seed(seed)
     chance = random.Random(seed)
-    model = PassageReader(shipped_folder(BACKBONE), rank=rank, alpha=ALPHA * rank / RANK)
+    shape: dict[str, Any] = {"rank": rank, "alpha": ALPHA * rank / RANK}
+    backbone = shipped_folder(BACKBONE)
+    model = PassageReader.open(backbone, start, **shape) if start else PassageReader(backbone, **shape)
     data = examples(chance)
-    losses = fit(model, data, _loss, epochs=epochs, rate=1e-3, chance=chance, length=_length, batch=24)
+    rate = RATE / 2 if start else RATE
+    losses = fit(model, data, _loss, epochs=epochs, rate=rate, chance=chance, length=_length, batch=24)
     checked = validation(model)
     print("after:", checked)
     about = {
         "kept_back": checked,
+        "started_from_sha256": sha256(start) if start else None,
         "seed": seed,
         "examples": len(data),
         "epochs": epochs,
