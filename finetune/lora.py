@@ -73,10 +73,14 @@ def attach(base: Any, config: FinetuneConfig) -> Any:
     import torch
     from peft import get_peft_model
 
+    from finetune.fused import FusedLinear
+
+    described = lora_config(config)
+    described._register_custom_module({torch.nn.Linear: FusedLinear})
     torch.manual_seed(config.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks for a name that transformers will drop
-        model = get_peft_model(base, lora_config(config))
+        model = get_peft_model(base, described)
     model.config.use_cache = False
     if config.gradient_checkpointing:
         model.get_base_model().activation_checkpointing_enable()
