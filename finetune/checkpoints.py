@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.lora import write_bytes
-from tutor.shipped import file_sha256, flush
+from tutor.shipped import file_sha256
+from tutor.whole_files import flush
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.notes import Note
 from retrieval.words import words
+from tutor.whole_files import read_json, write_json
 
 if TYPE_CHECKING:
     from tutor.settings import Settings
@@ -245,20 +245,15 @@ def _retrieval_key(tutor: Tutor) -> str:
 
 
 def _kept(file: Path | None) -> dict[str, tuple[Note, ...]]:
-    if file is None or not file.is_file():
+    if file is None:
         return {}
     try:
-        stored = json.loads(file.read_text("utf-8"))
-        return {name: tuple(Note(**note) for note in notes) for name, notes in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {name: tuple(Note(**note) for note in notes) for name, notes in read_json(file).items()}
+    except TypeError:
         return {}  # it is only searched again
 
 
 def _keep(file: Path | None, found: Mapping[str, Sequence[Note]]) -> None:
     if file is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    stored = {name: [asdict(note) for note in notes] for name, notes in found.items()}
-    part.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
-    part.replace(file)
+    write_json(file, {name: [asdict(note) for note in notes] for name, notes in found.items()})

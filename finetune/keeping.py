@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutor.failures import BusyError
-from tutor.shipped import flush
+from tutor.whole_files import flush, read_json, write_json
 
 if TYPE_CHECKING:
     from db.registry import Adapter
@@ -57,17 +56,11 @@ class Kept:
 
     def read(self, name: str) -> dict[str, Any]:
         """What was written under this name; {} where there is nothing that can be read."""
-        try:
-            found = json.loads((self.folder / f"{name}.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_json(self.folder / f"{name}.json")
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Raises OSError; a killed process leaves the old value or the new."""
-        part = self.folder / f".{name}.part"
-        part.write_text(json.dumps(value, ensure_ascii=False, default=str), encoding="utf-8")
-        part.replace(self.folder / f"{name}.json")
+        write_json(self.folder / f"{name}.json", value)
 
     def adapter_sha256(self) -> str:
         """The fingerprint of the new adapter's weights file. Raises OSError."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.config import FinetuneConfig
 from tutor.generators.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from tutor.shipped import flush
+from tutor.whole_files import flush
 
 if TYPE_CHECKING:
     import torch

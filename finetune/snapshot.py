@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.dataset import Dataset, Example, content_hash
-from tutor.shipped import file_sha256, flush
+from tutor.shipped import file_sha256
+from tutor.whole_files import flush
 
 FORMAT = 1
 TRAIN, HELD_OUT, PREFERENCE, UNPAIRED = FILES = (

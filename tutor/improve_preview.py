@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutor.improve_jobs import Trainers
+from tutor.whole_files import read_json, write_json
 
 TIMEOUT_S = 3600.0
 
@@ -82,10 +83,7 @@ class Previews:
             return
         if found.state == "ready":
             with suppress(OSError):  # it is only made again
-                self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                part = self._file.with_suffix(".part")
-                part.write_text(json.dumps({"key": key, "data": found.data}), encoding="utf-8")
-                part.replace(self._file)
+                write_json(self._file, {"key": key, "data": found.data})
         with self._lock:
             self._found = key, found
 
@@ -111,9 +109,6 @@ class Previews:
         return Preview("failed", {}, f"{said[:1].upper()}{said[1:300].rstrip('.')}.")
 
     def _read(self) -> tuple[str, Preview] | None:
-        try:
-            kept = json.loads(self._file.read_text("utf-8"))
-            key, data = kept["key"], kept["data"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        kept = read_json(self._file)
+        key, data = kept.get("key"), kept.get("data")
         return (key, Preview("ready", data)) if isinstance(key, str) and isinstance(data, dict) else None

@@ -9,8 +9,6 @@ Held-out reviews are never trained on. What a step needs and leaves is `lab_revi
 from __future__ import annotations
 
 import base64
-import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING
 from tutor import review_classifier
 from tutor.lab_reviews import FORMAT, Json, checked_label, clean, fresh_steps, right, starter, targets
 from tutor.review_classifier import LABELS, Weights
+from tutor.whole_files import read_json, write_json
 from tutor.wire import InputError
 
 if TYPE_CHECKING:
@@ -246,16 +245,8 @@ class ReviewBench:
         return state | {"fresh": fresh_steps(state)}
 
     def _read(self) -> Json:
-        try:
-            state = json.loads(self._file.read_text("utf-8"))
-            if state["format"] == FORMAT:
-                return dict(state)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing yet, or nothing that can be used: begin anew
-        return starter()
+        state = read_json(self._file)
+        return state if state.get("format") == FORMAT else starter()  # nothing of use: begin anew
 
     def _write(self, state: Json) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(self._file)
+        write_json(self._file, state)

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 
 from retrieval.files import MAX_BYTES
 from tutor.material_names import SOURCES, Refused, clean_collection, clean_path, collection_id
+from tutor.whole_files import read_json, write_json
 
 KEPT_FOR = timedelta(days=7)
 MAX_ANSWERS = 500
@@ -111,7 +112,7 @@ class MaterialStore:
             raise Refused("a file with the name of its folder is in the collection; rename the folder")
         manifest = files.parent / "collection.json"
         if not manifest.exists():
-            _write(manifest, {"name": collection})
+            write_json(manifest, {"name": collection})
 
     def drop_empty(self, source: str) -> None:
         """Remove the folder of a collection that holds no file."""
@@ -140,7 +141,7 @@ class MaterialStore:
     def bin(self, deletion: Deletion, *, move: bool) -> None:
         """Put what was deleted into the trash; with `move` its files too."""
         place = self.bin_folder(deletion).parent
-        _write(place / "entry.json", asdict(deletion))
+        write_json(place / "entry.json", asdict(deletion))
         files = self.files(deletion.source)
         origin = files / deletion.file if deletion.file else files
         if move and origin.exists():
@@ -201,10 +202,7 @@ class MaterialStore:
     def answer(self, request_id: str | None) -> dict[str, Any] | None:
         """What this request was answered, if it was."""
         if self._answers is None:
-            self._answers = {}
-            with suppress(OSError, ValueError):
-                known = json.loads((self.root / ".answers.json").read_text("utf-8"))
-                self._answers = known if isinstance(known, dict) else {}
+            self._answers = read_json(self.root / ".answers.json")
         found = self._answers.get(request_id) if request_id else None
         return dict(found) if isinstance(found, dict) else None
 
@@ -217,7 +215,7 @@ class MaterialStore:
         self._answers[request_id] = answer
         for oldest in list(self._answers)[:-MAX_ANSWERS]:
             del self._answers[oldest]
-        _write(self.root / ".answers.json", self._answers)
+        write_json(self.root / ".answers.json", self._answers)
 
 
 def too_large() -> Refused:
@@ -228,17 +226,6 @@ def too_large() -> Refused:
 def new_id() -> str:
     """The name of a deletion."""
     return secrets.token_hex(8)
-
-
-def _write(file: Path, value: Any) -> None:
-    """Replace a file as a whole, so that it is never half written."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(json.dumps(value, ensure_ascii=False), "utf-8")
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path, top: Path) -> None:

