@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from retrieval.fitted import sha256
 from retrieval.reader import WEIGHTS, Reader, as_read
 from retrieval.records import Passage, Sentence
+from tests.bench.reading import PASSAGES, UNSEEN, Judged, judged, rates, read
 
 TIDES = (
     "The pull of the moon makes the water of the seas rise and fall.",
@@ -39,10 +39,24 @@ def passage(sentences: tuple[str, ...], title: str, chunk_id: int = 1) -> Passag
 def test_the_card_belongs_to_the_weights() -> None:
     about = json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
     assert sha256(WEIGHTS) == about["weights_sha256"]
-    assert (
-        sha256(Path(__file__).parents[1] / "data" / "reading_passages.jsonl")
-        == (about["data_sha256"]["reading_passages.jsonl"])
-    )
+    assert sha256(PASSAGES) == about["data_sha256"]["reading_passages.jsonl"]
+
+
+def test_what_it_is_measured_on_is_of_other_documents() -> None:
+    trained, unseen = read(PASSAGES), read(UNSEEN)
+    assert not {p["title"] for p in trained} & {p["title"] for p in unseen}
+    for p in unseen:
+        assert {i for q in p["questions"] for i in q["a"]} <= set(range(len(p["sentences"])))
+        assert all(q["a"] for q in p["questions"])
+        assert p["unanswered"]
+
+
+def test_a_way_of_scoring_is_judged_by_its_favourite_and_by_its_best_numbers() -> None:
+    page = {"questions": [{"q": "a", "a": [1]}, {"q": "b", "a": [0, 2]}], "unanswered": ["c"]}
+    given = {"a": [0.1, 0.9, 0.2], "b": [0.1, 0.5, 0.2], "c": [0.6, 0.0, 0.0]}
+    found = judged(lambda _, asked: [np.array(given[q], np.float32) for q in asked], [page])
+    assert found == [Judged([True, False], pytest.approx([0.9, 0.5]), pytest.approx([0.6]))]
+    assert rates(found) == {"first_answers": 0.5, "auc": 0.5}  # 0.9 is above 0.6, 0.5 isn't
 
 
 def test_a_heading_is_read_once() -> None:
