@@ -162,8 +162,12 @@ def validation(model: Any) -> dict[str, float]:
 def _reading(model: Any) -> Scoring:
     import torch
 
+    from retrieval.embedder import computes_in_half
+
+    half = computes_in_half()  # as when it serves
+
     def score(p: dict[str, Any], asked: list[str]) -> Sequence[npt.NDArray[np.float32]]:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             rows = model(asked, [(_heading(p), p["sentences"])] * len(asked))
         return [row.float().numpy() for row in rows]
 
