@@ -13,7 +13,6 @@ What of it is in the index is `material.py`'s to know.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -134,8 +133,8 @@ class MaterialStore:
         """Source -> shown name of every collection."""
         found = {}
         for manifest in self.root.glob("*/collection.json"):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                found[SOURCES + manifest.parent.name] = str(json.loads(manifest.read_text("utf-8"))["name"])
+            with suppress(KeyError):
+                found[SOURCES + manifest.parent.name] = str(read_json(manifest)["name"])
         return found
 
     def bin(self, deletion: Deletion, *, move: bool) -> None:
@@ -171,8 +170,8 @@ class MaterialStore:
         """What is in the trash, newest first."""
         found = []
         for entry in self.root.glob(".trash/*/entry.json"):
-            with suppress(OSError, ValueError, TypeError):
-                found.append(Deletion(**json.loads(entry.read_text("utf-8"))))
+            with suppress(TypeError):  # not all that a deletion has
+                found.append(Deletion(**read_json(entry)))
         return sorted(found, key=lambda deletion: deletion.at, reverse=True)
 
     def forget(self, deletion_id: str) -> None:

@@ -113,21 +113,22 @@ def measure(weights: Path | None) -> None:
     print(f"{len(passages)} passages, {asked} questions that they answer, {silent} that they don't")
     chance = np.random.default_rng(0)
     samples = [chance.integers(len(passages), size=len(passages)) for _ in range(RESAMPLES)]
-    drawn = {}
-    for name, judgements in ways.items():
-        found = rates(judgements)
-        drawn[name] = [rates([judgements[i] for i in sample]) for sample in samples]
-        print(f"{name}: {', '.join(_shown(k, found[k], [d[k] for d in drawn[name]]) for k in found)}")
-    apart = {
-        k: rates(ways["reader"])[k] - rates(ways["nearest sentence"])[k] for k in ("first_answers", "auc")
+    # Of each way the rates on all passages, then those on every sample.
+    found = {
+        name: [rates(given), *(rates([given[i] for i in sample]) for sample in samples)]
+        for name, given in ways.items()
     }
-    pairs = list(zip(drawn["reader"], drawn["nearest sentence"], strict=True))
-    print(f"difference: {', '.join(_shown(k, apart[k], [a[k] - b[k] for a, b in pairs]) for k in apart)}")
+    reader, likeness = found["reader"], found["nearest sentence"]
+    found["difference"] = [
+        {kind: one[kind] - other[kind] for kind in one} for one, other in zip(reader, likeness, strict=True)
+    ]
+    for name, (whole, *drawn) in found.items():
+        print(f"{name}: {', '.join(_shown(kind, whole[kind], [d[kind] for d in drawn]) for kind in whole)}")
 
 
-def _shown(name: str, value: float, drawn: Sequence[float]) -> str:
+def _shown(kind: str, value: float, drawn: Sequence[float]) -> str:
     low, high = np.percentile(drawn, (2.5, 97.5))
-    return f"{name} {value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{kind} {value:.3f} ({low:.3f} to {high:.3f})"
 
 
 @dataclass(frozen=True)
