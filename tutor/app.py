@@ -35,6 +35,7 @@ from tutor.ui.lab import LabPage
 from tutor.ui.learn import LearnPage
 from tutor.ui.library import Library
 from tutor.ui.live import LiveTurns
+from tutor.ui.lost import Lost
 from tutor.ui.material import MaterialPage
 from tutor.ui.metrics import Metrics
 from tutor.ui.review import ReviewPage
@@ -162,6 +163,7 @@ def create_app(services: Services) -> FastAPI:
                 route.app.stop_event.set()
 
     app.state.let_go = let_go
+    app.add_middleware(Lost)
     app.add_middleware(Guard, pages=("/", *(f"/{path}" for _, path in layout.PAGES if path)))
     return app
 

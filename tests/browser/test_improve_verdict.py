@@ -119,3 +119,15 @@ def test_promote_roll_back_undo_by_keyboard(server: Any, improve: Callable[..., 
     assert page.request.get(server.url + "/improve/export/v3").headers["content-type"] == "application/zip"
     with server.services.database.session() as session:
         registry.rollback(session, "end of the test")
+
+
+def test_pages_that_stand_for_themselves_fit_a_phone(server: Any, open_page: Callable[..., Any]) -> None:
+    add_adapter(server, "v9", promote=True)
+    page = open_page("/improve", width=360, height=780, phone=True)
+    for path, title in (("/improve/report/v9", "Adapter v9"), ("/improve/nowhere/at-all", "No such page")):
+        page.goto(server.url + path)
+        assert page.title() == f"{title} · Study Tutor"
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    page.click("text=Review")
+    page.wait_for_selector("body.is-ready")
+    assert page.url == server.url + "/review"

@@ -340,6 +340,15 @@ def test_what_the_app_does_not_use_is_shut(app: App, path: str) -> None:
     assert app.fetch(path)[0] == 404
 
 
+def test_an_address_that_leads_nowhere_is_a_page_to_a_person_and_json_to_a_program(app: App) -> None:
+    status, text = app.fetch("/learn/%3Cb%3Enow", Accept="text/html,*/*;q=0.8")
+    assert status == 404
+    assert "Nothing is at <code>/learn/&lt;b&gt;now</code>." in text
+    assert '<base href="../">' in text
+    assert '<a href="./chat">Chat</a>' in text
+    assert app.fetch("/learn", Accept="*/*") == (404, '{"detail":"Not Found"}')
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tutor.ui.improve_view import BASE, called, is_number, report_url
 from tutor.ui.markdown import render_page
 from tutor.ui.markup import count, esc, icon, join, minutes, url, when
+from tutor.ui.plain_page import plain_page
 
 if TYPE_CHECKING:
     from tutor.improve import Result
@@ -75,14 +76,8 @@ def missing_page(said: str, styles: str) -> str:
 
 
 def _standalone(title: str, body: str, styles: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><base href="../../">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{esc(title)} · Study Tutor</title>{styles}</head><body>"
-        '<script>document.body.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches)</script>'
-        f'<main class="page improve" id="main"><article class="sheet wide report"><p class="meta">'
-        f'<a href="{esc(url("improve"))}">‹ Improve</a></p><h1>{esc(title)}</h1>{body}</article></main></body></html>'
-    )
+    back = f'<p class="meta"><a href="{esc(url("improve"))}">‹ Improve</a></p><h1>{esc(title)}</h1>'
+    return plain_page(title, back + body, styles, levels=2, kind="improve")
 
 
 def _verdict(found: Result) -> str:
