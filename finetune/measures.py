@@ -47,7 +47,7 @@ class Asked:
     def drafted(self) -> list[bool]:
         """Of each sentence the model wrote in the turn, whether the check let it pass; abstaining is no sentence."""
         found = self.answered.turn.sentences
-        return [s.supported for s in found if s.origin == "model" and not abstains(s.text)]
+        return [s.passed for s in found if s.origin == "model" and not abstains(s.text)]
 
 
 def abstains(draft: str) -> bool:

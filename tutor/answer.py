@@ -61,6 +61,18 @@ class AnswerBuilder:
         """Is this sentence of the material cited so far?"""
         return self._known(item) is not None
 
+    def quotes(self, item: EvidenceSentence) -> bool:
+        """Is it shown in the material's own words?"""
+        known = self._known(item)
+        return known is not None and any(
+            s.origin == "material" and known.n in s.citations for s in self.shown
+        )
+
+    @property
+    def in_own_words(self) -> bool:
+        """Is anything shown that the model wrote?"""
+        return any(s.origin == "model" for s in self.shown)
+
     def _add(self, text: str, cited: Iterable[EvidenceSentence], origin: str) -> SentenceChecked:
         citations = tuple(self._cite(item) for item in cited)
         sentence = AnswerSentence(text, True, tuple(c.n for c in citations), origin)  # type: ignore[arg-type]

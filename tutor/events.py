@@ -25,11 +25,15 @@ class Citation:
     end: int
 
 
+QUOTED_INSTEAD = "leaves out part of what it cites, which is quoted whole"
+QUOTED_ALREADY = "says again what is quoted"
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerSentence:
-    """One sentence of an answer, or one the model drafted and the check refused (`supported` False).
+    """One sentence of an answer, or one the model drafted that is not shown (`supported` False).
 
-    `origin` says whose words these are; `reasons` why a draft sentence was refused.
+    `origin` says whose words these are; `reasons` why a draft sentence is not shown.
     """
 
     text: str
@@ -37,6 +41,11 @@ class AnswerSentence:
     citations: tuple[int, ...]
     origin: Literal["model", "material", "tutor"]
     reasons: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the check found it supported, be it shown or be its source quoted in its place."""
+        return self.supported or self.reasons in ((QUOTED_INSTEAD,), (QUOTED_ALREADY,))
 
 
 @dataclass(frozen=True, slots=True)

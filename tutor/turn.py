@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from db import conversations
 from db.errors import NotFound
-from retrieval.evidence import Evidence, select_evidence
+from retrieval.evidence import Evidence, EvidenceSentence, select_evidence
 from retrieval.grounding import already_said, check_sentence, hopeless, pairs_to_judge
 from tutor.answer import AnswerBuilder, finished_sentences, follow_ups, not_covered, tidy_draft_sentence
 from tutor.busy import answering
 from tutor.clock import StageClock
 from tutor.events import (
+    QUOTED_ALREADY,
+    QUOTED_INSTEAD,
     DraftDelta,
     Event,
     PassagesFound,
@@ -226,12 +228,9 @@ class _Run:
                     if isinstance(item, DraftDelta):
                         yield item
                         continue
-                    event, vector = self._check(item, evidence, said)
-                    yield event
-                    if event.sentence.supported:
-                        said.append((item, vector))
-                    else:
-                        refused += 1
+                    for event in self._check(item, evidence, said):
+                        yield event
+                        refused += not event.sentence.passed
                     if (
                         refused >= MAX_REFUSED
                         or len(said) >= MAX_DRAFT_SENTENCES
@@ -242,27 +241,42 @@ class _Run:
             self.error = str(error)
 
     def _check(
-        self, sentence: str, evidence: Evidence, said: Sequence[tuple[str, Vectors]]
-    ) -> tuple[SentenceChecked, Vectors]:
+        self, sentence: str, evidence: Evidence, said: list[tuple[str, Vectors]]
+    ) -> Iterator[SentenceChecked]:
+        """What becomes of a draft sentence: shown, not shown, or its source quoted whole because it says too little of
+        it, so that no answer says the same thing twice. Adds what is shown to `said`."""
         with self.clock.stage("verify"):
             vector = self.tutor.retriever.embedder.encode([sentence])[0]
             judge = self.tutor.judge
             judged = judge.judge(pairs_to_judge(sentence, evidence.sentences)) if judge else None
             check = check_sentence(sentence, vector, evidence.sentences, self.query, judged)
-        if any(float(vector @ v) >= SAME_SENTENCE for _, v in said):
-            return self.builder.add_refused(sentence, ("repeats itself",)), vector
-        if not check.supported:
-            return self.builder.add_refused(sentence, check.reasons), vector
         cited = [evidence.sentences[i] for i in check.cites]
-        return self._shown(self.builder.add_draft(sentence, cited)), vector
+        with_it = [*said, (sentence, vector)]
+        if check.supported and all(self.builder.quotes(item) for item in cited):
+            yield self.builder.add_refused(sentence, (QUOTED_ALREADY,))
+        elif any(float(vector @ v) >= SAME_SENTENCE for _, v in said):
+            yield self.builder.add_refused(sentence, ("repeats itself",))
+        elif not check.supported:
+            yield self.builder.add_refused(sentence, check.reasons)
+        elif any(already_said(item, with_it, cited=True) for item in cited):
+            said.append((sentence, vector))
+            yield self._shown(self.builder.add_draft(sentence, cited))
+        else:
+            yield self.builder.add_refused(sentence, (QUOTED_INSTEAD,))
+            for item in cited:
+                if not self.builder.quotes(item):
+                    yield self._quoted(item, said)
+
+    def _quoted(self, item: EvidenceSentence, said: list[tuple[str, Vectors]]) -> SentenceChecked:
+        said.append((item.sentence.text, item.vector))
+        return self._shown(self.builder.add_quote(item))
 
     def _left_unsaid(self, evidence: Evidence, said: list[tuple[str, Vectors]]) -> Iterator[Event]:
         """What the draft missed, in the material's own words."""
-        self.status = "answered" if said else "quoted"
         for item in evidence.sentences:
             if not already_said(item, said, cited=self.builder.cites(item)):
-                said.append((item.sentence.text, item.vector))
-                yield self._shown(self.builder.add_quote(item))
+                yield self._quoted(item, said)
+        self.status = "answered" if self.builder.in_own_words else "quoted"
 
     def _draft_sentences(
         self, adapter: str | None, give_up: Callable[[str], bool] = lambda _: False

@@ -4,6 +4,7 @@
     python -m tests.bench generator  the model alone, on prompts as the tutor writes them
     python -m tests.bench retrieval  search and ingest at 1,000, 10,000 and 100,000 chunks
     python -m tests.bench reading    the reader on passages nothing was fitted on, beside the nearest sentence
+    python -m tests.bench evidence   evidence and coverage in documents nothing was fitted on, searched as a whole
     python -m tests.bench grading --fit | reading --fit | evidence --fit
                                      train the judge, train the reader, fit evidence and coverage; how good they
                                      are is what `study-tutor eval` says

@@ -11,7 +11,9 @@ import pytest
 from db import conversations, feedback, registry
 
 QUESTION = "Which piece of text does a model handle as one unit?"
-PIECE = "A token is a piece of text."
+PIECE = "A token is a piece of text that a model handles as one unit."
+# Two sentences answer this one, so that a draft is not at its end with the first.
+TWO_THINGS = "How is a token of text handled by a model and known by a tokenizer as a list?"
 ENDLESS = "\nA model " + "handles one unit and " * 20
 TOKEN = "A token is a piece of text that a model handles as one unit."
 
@@ -60,7 +62,7 @@ def test_stop_keeps_what_was_shown_and_retry_replaces_it(server: Any, open_page:
     server.script.draft = PIECE + ENDLESS
     server.script.delay = 0.1
     page = open_page("/chat")
-    page.fill("#question textarea", QUESTION)
+    page.fill("#question textarea", TWO_THINGS)
     page.click("#send")
     page.wait_for_selector(f"#live .answer >> text={PIECE}")
     page.wait_for_selector("#stop", state="visible")
@@ -76,7 +78,7 @@ def test_stop_keeps_what_was_shown_and_retry_replaces_it(server: Any, open_page:
     page.click("[data-act=retry]")
     page.wait_for_selector("#live .badge.is-answered")
     (again,) = _turns(server, page)
-    assert (again.question, again.replaces) == (QUESTION, stopped.id)
+    assert (again.question, again.replaces) == (TWO_THINGS, stopped.id)
     assert page.locator(".turn").count() == 1
 
 
@@ -211,7 +213,7 @@ def test_a_reload_in_the_middle_stops_the_answer_and_offers_a_retry(
     server.script.draft = PIECE + ENDLESS
     server.script.delay = 0.1
     page = open_page("/chat")
-    page.fill("#question textarea", QUESTION)
+    page.fill("#question textarea", TWO_THINGS)
     page.press("#question textarea", "Enter")
     page.wait_for_selector("[data-running]")
     page.wait_for_function("location.search.includes('c=')")
@@ -314,7 +316,7 @@ def test_a_server_that_ends_in_the_middle_keeps_what_was_shown(
     server.script.draft = PIECE + ENDLESS
     server.script.delay = 0.1
     page = open_page("/chat")
-    page.fill("#question textarea", QUESTION)
+    page.fill("#question textarea", TWO_THINGS)
     page.click("#send")
     page.wait_for_selector(f"#live .answer >> text={PIECE}")
     server.restart()

@@ -12,7 +12,9 @@ from db import conversations
 
 QUESTION = "Which piece of text does a model handle as one unit?"
 TOKEN = "A token is a piece of text that a model handles as one unit."
-DRAFT = "A token is a piece of text."
+DRAFT = "A token is text that a model handles as one unit."
+# Two sentences answer this one, so that a draft is not at its end with the first.
+TWO_THINGS = "How is a token of text handled by a model and known by a tokenizer as a list?"
 SHOWN = (TOKEN, DRAFT)
 STORED = (
     "ab" * 6,
@@ -103,7 +105,7 @@ def test_nothing_of_the_answer_reaches_the_browser_before_a_try(
     assert "Show the answer" in text  # what is looked for would be seen
     assert _found(text) == []
 
-    page.fill(".nudge textarea", "A token is a piece of text.")
+    page.fill(".nudge textarea", DRAFT)
     page.press(".nudge textarea", "Control+Enter")
     page.wait_for_selector(".tried[open]")
     text = received.text(page)
@@ -115,7 +117,7 @@ def test_nothing_of_the_answer_reaches_the_browser_before_a_try(
     assert page.inner_text("#thread .badge") == "Checked against the material"
     assert TOKEN in page.inner_text("#sources .is-cited .quote")
     turn = _turn(server, page)
-    assert turn.socratic["reply"] == "A token is a piece of text."
+    assert turn.socratic["reply"] == DRAFT
     assert turn.socratic["grade"]["points"][0]["hit"] is True
 
     page.reload()
@@ -171,21 +173,21 @@ def test_what_is_not_covered_is_said_at_once(server: Any, open_page: Callable[..
 def test_a_stop_and_a_server_that_ends_in_the_middle_leave_nothing_to_see(
     server: Any, open_page: Callable[..., Any]
 ) -> None:
-    server.script.draft = DRAFT + "\nA model " + "handles one unit and " * 20
+    server.script.draft = TOKEN + "\nA model " + "handles one unit and " * 20
     server.script.delay = 0.1
     received = Sent(server)
     page = open_page("/chat")
     _switch_on(page)
-    page.fill("#question textarea", QUESTION)
+    page.fill("#question textarea", TWO_THINGS)
     page.press("#question textarea", "Enter")
     page.wait_for_function("location.search.includes('c=')")
     deadline = time.monotonic() + 10
-    time.sleep(1.5)  # the first sentence is checked by now
+    time.sleep(3)  # the first sentence is checked by now
     page.keyboard.press("Escape")
     page.wait_for_selector("#live .badge.is-interrupted")
     turn = _turn(server, page)
     assert time.monotonic() < deadline
-    assert turn.sentences[0]["text"] == DRAFT
+    assert turn.sentences[0]["text"] == TOKEN
     page.reload()
     page.wait_for_selector("#thread .nudge")
     assert page.is_visible("#thread [data-act=retry]")

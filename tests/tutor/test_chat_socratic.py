@@ -21,7 +21,7 @@ from tutor.ui.live import LiveTurns
 from tutor.ui.metrics import Metrics
 
 QUESTION = "Which piece of text does a model handle as one unit?"
-SAID = "A token is a piece of text."
+SAID = "A token is text that a model handles as one unit."
 PAGE = """---
 title: Tokens
 order: 1
@@ -147,12 +147,12 @@ def test_a_held_turn_gives_nothing_to_whoever_asks_and_all_of_it_once_it_is_show
 
 def test_the_first_of_two_replies_counts(chat: Chat) -> None:
     turn = chat.ask()
-    first = chat.socratic.reply({"turn": turn.id, "reply": " A token is a piece of text. "})
+    first = chat.socratic.reply({"turn": turn.id, "reply": f" {SAID} "})
     again = chat.socratic.reply({"turn": turn.id, "reply": "Bananas."})
     assert "Bananas" not in again["html"]
     assert "You made this point" in first["html"]
     assert "You made this point" in again["html"]
-    assert chat.turn(turn.id).socratic["reply"] == "A token is a piece of text."
+    assert chat.turn(turn.id).socratic["reply"] == SAID
     assert chat.socratic.reveal({"turn": turn.id})["html"] == again["html"]
 
 

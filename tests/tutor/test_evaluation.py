@@ -110,7 +110,7 @@ def test_answers_are_right_when_they_say_what_they_must_and_nothing_they_must_no
     database, embedder = indexed
     with database.session() as session:
         learner_id = study.learner(session, "eval").id
-    drafts = ScriptedGenerator(lambda messages: "A token is a piece of text.")
+    drafts = ScriptedGenerator(lambda messages: "A token is a piece of text that a model reads.")
 
     def run(generator: Any) -> Any:
         tutor = Tutor(database, Retriever(database, embedder), lambda name: generator, Settings())

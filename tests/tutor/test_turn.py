@@ -12,7 +12,15 @@ from db.errors import NotFound
 from db.session import Database
 from retrieval.ingest import ingest_folder
 from retrieval.retriever import Retriever
-from tutor.events import DraftDelta, PassagesFound, SentenceChecked, TurnLogged, TurnStarted
+from tutor.events import (
+    QUOTED_ALREADY,
+    QUOTED_INSTEAD,
+    DraftDelta,
+    PassagesFound,
+    SentenceChecked,
+    TurnLogged,
+    TurnStarted,
+)
 from tutor.generators.protocol import GeneratorError, Message
 from tutor.generators.scripted import ScriptedGenerator
 from tutor.prompt import ABSTAIN
@@ -25,6 +33,7 @@ PAGES = {
     "Inference leaves every weight as it was.\n",
 }
 TOKEN = "A token is a piece of text that a model reads as one unit."
+NEARLY_WHOLE = "A token is text that a model reads as one unit."
 
 
 class Classroom:
@@ -64,7 +73,7 @@ def classroom(
 
 
 def test_a_supported_draft_is_shown_with_the_sentence_it_rests_on(classroom: Classroom) -> None:
-    classroom.drafts = ["A token is a piece of text [7]."]
+    classroom.drafts = [NEARLY_WHOLE.replace(".", " [7].")]
     events = list(classroom.tutor.answer("What is a token?", learner_id=classroom.learner_id))
 
     kinds = [type(e) for e in events if not isinstance(e, DraftDelta)]
@@ -73,7 +82,7 @@ def test_a_supported_draft_is_shown_with_the_sentence_it_rests_on(classroom: Cla
     assert isinstance(last, TurnLogged)
     result = last.result
     assert result.status == "answered"
-    assert result.sentences[0].text == "A token is a piece of text."
+    assert result.sentences[0].text == NEARLY_WHOLE
     assert result.sentences[0].origin == "model"
     (citation,) = result.citations
     assert citation.quote == "A token is a **piece of text** that a model reads as one unit."
@@ -81,7 +90,7 @@ def test_a_supported_draft_is_shown_with_the_sentence_it_rests_on(classroom: Cla
 
 
 def test_what_is_logged_is_what_was_sent_and_shown(classroom: Classroom) -> None:
-    classroom.drafts = ["A token is a piece of text."]
+    classroom.drafts = [NEARLY_WHOLE]
     result = classroom.ask("What is a token?")
     (turn,) = classroom.turns(result.conversation_id)
     assert turn.messages == [dict(m) for m in classroom.asked[0]]
@@ -89,7 +98,7 @@ def test_what_is_logged_is_what_was_sent_and_shown(classroom: Classroom) -> None
     assert (turn.status, turn.answer, turn.draft) == (
         "answered",
         result.answer,
-        "A token is a piece of text.",
+        NEARLY_WHOLE,
     )
     assert turn.passages[0]["document"] == "tokens.md"
     assert turn.model["base"] == classroom.generator.identity.base
@@ -136,6 +145,27 @@ def test_two_sentences_said_in_one_are_not_quoted_as_well(classroom: Classroom) 
     assert len(result.citations) == 2
 
 
+def test_a_draft_that_says_too_little_of_a_sentence_gives_way_to_it(classroom: Classroom) -> None:
+    classroom.drafts = ["A token is a piece of text. A token is text that a model reads."]
+    result = classroom.ask("What is a token?")
+    assert (result.status, result.answer) == ("quoted", f"{TOKEN} [1]")  # once, and whole
+    drafted = [s for s in result.sentences if s.origin == "model"]
+    assert drafted[0].reasons == (QUOTED_INSTEAD,)
+    assert [(s.supported, s.passed) for s in drafted] == [(False, True)] * len(drafted)
+
+
+def test_what_was_quoted_is_not_said_again(classroom: Classroom) -> None:
+    classroom.drafts = ["Training changes weights. Training changes the weights of a model."]
+    result = classroom.ask("What is the difference between training and inference?")
+    assert [s.reasons for s in result.sentences if s.origin == "model"] == [
+        (QUOTED_INSTEAD,),
+        (QUOTED_ALREADY,),
+    ]
+    shown = [s.text for s in result.sentences if s.supported]
+    assert len(shown) == 2
+    assert shown[0] == "Training is the process that changes the weights of a model."
+
+
 def test_when_the_material_is_silent_no_model_is_asked(classroom: Classroom) -> None:
     result = classroom.ask("Who won the football championship?")
     assert result.status == "not_covered"
@@ -151,7 +181,7 @@ def test_a_draft_that_declines_does_not_outweigh_the_material(classroom: Classro
 
 
 def test_a_stopped_turn_keeps_what_was_shown_and_frees_the_model(classroom: Classroom) -> None:
-    classroom.drafts = ["A token is a piece of text. " + "It is a piece of text. " * 50]
+    classroom.drafts = [f"{NEARLY_WHOLE} " + "It is a piece of text. " * 50]
     events = classroom.tutor.answer("What is a token?", learner_id=classroom.learner_id)
     started = next(events)
     assert isinstance(started, TurnStarted)
@@ -161,7 +191,7 @@ def test_a_stopped_turn_keeps_what_was_shown_and_frees_the_model(classroom: Clas
     events.close()  # type: ignore[attr-defined]
     (turn,) = classroom.turns(started.conversation_id)
     assert turn.status == "interrupted"
-    assert turn.answer == "A token is a piece of text. [1]"
+    assert turn.answer == f"{NEARLY_WHOLE} [1]"
     assert turn.completed_at is not None
 
 

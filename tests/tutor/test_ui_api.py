@@ -63,7 +63,7 @@ class Echo:
         return self
 
     def __iter__(self) -> Iterator[str]:
-        yield from ("A token is ", "a piece of text.")
+        yield from ("A token is ", "text that a model reads as one unit.")
 
     def cancel(self) -> None: ...
 
@@ -139,7 +139,7 @@ def test_ask_streams_and_a_repeated_request_gives_the_first_result(app: App, cli
     assert first["status"] is None
     assert isinstance(first["turn_id"], int)
     assert last["status"] == "answered"
-    assert last["answer"].startswith("A token is a piece of text. [1]")
+    assert last["answer"].startswith("A token is text that a model reads as one unit. [1]")
     assert set(last) == {
         "id", "turn_id", "conversation_id", "status", "answer", "sentences", "citations", "passages", "follow_ups",
         "timings_ms", "tokens", "model",

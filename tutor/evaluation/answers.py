@@ -152,7 +152,7 @@ def measures(answered: Sequence[Answered]) -> Json:
         "must_say": _mean([a.must_say for a in can]),
         "must_not_say": _share([a.violates for a in answered if a.question.must_not_say]),
         "own_words": _share([a.turn.status == "answered" for a in given]),
-        "drafted_supported": _share([s.supported for s in drafted]),
+        "drafted_supported": _share([s.passed for s in drafted]),
         "cites_gold": _share([_cites_gold(a) for a in given if a.question.gold]),
         "citation_is_gold": _share([quotes_gold(c.quote, c.document, a.question.gold) for a, c in citations]),
         "every_sentence_cited": _share(
