@@ -77,7 +77,7 @@ def missing_page(said: str, styles: str) -> str:
 
 def _standalone(title: str, body: str, styles: str) -> str:
     back = f'<p class="meta"><a href="{esc(url("improve"))}">‹ Improve</a></p><h1>{esc(title)}</h1>'
-    return plain_page(title, back + body, styles, levels=2, kind="improve")
+    return plain_page(title, back + body, styles, levels=2, kind="improve report")
 
 
 def _verdict(found: Result) -> str:
