@@ -99,7 +99,7 @@ def measure() -> None:
     strangers = random.Random(0).sample(elsewhere, len(pages))
     cases = cases_about(pages, Reader(), strangers)
     found = [ev.select_evidence(case.question["question"], case.vector, case.passages) for case in cases]
-    sure = np.array([evidence.confidence if evidence.sentences else 0.0 for evidence in found])
+    sure = np.array([evidence.confidence for evidence in found])
     kinds = np.array([case.question["kind"] for case in cases])
     shown = np.array([evidence.covered for evidence in found])
     holds = np.array(

@@ -347,6 +347,10 @@ def test_an_address_that_leads_nowhere_is_a_page_to_a_person_and_json_to_a_progr
     assert '<base href="../">' in text
     assert '<a href="./chat">Chat</a>' in text
     assert app.fetch("/learn", Accept="*/*") == (404, '{"detail":"Not Found"}')
+    status, text = app.fetch("/improve/export/nobody", Accept="text/html")  # says why, and goes on saying it
+    assert status == 404
+    assert "nobody" in text
+    assert "no such page" not in text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tutor.ui.plain_page import plain_page
 
 
 class Lost:
-    """ASGI middleware. Programs, which don't ask for HTML, still get the JSON, and a page of ours stays as it is."""
+    """ASGI middleware. Programs, which don't ask for HTML, still get the JSON; what we say ourselves stays as it is."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class Lost:
             nonlocal replaced
             if message["type"] == "http.response.start" and message["status"] == 404:
                 kind = Headers(raw=list(message.get("headers", ()))).get("content-type", "")
-                replaced = not kind.startswith("text/html")
+                replaced = kind.startswith("application/json")  # what says its own reason stays
             if not replaced:
                 await send(message)
 
